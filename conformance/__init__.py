@@ -1,0 +1,1 @@
+"""The conformance suite for executor bridges: reserved, it arrives with its own requirements and proofs."""
