@@ -17,7 +17,7 @@ from penstock.executors.contract.errors import TypeMismatch, Validation
 
 __all__ = ["AudioBuffer", "AudioFormat", "DataType", "Json", "RuntimeData"]
 
-Json: TypeAlias = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
 Array: TypeAlias = npt.NDArray[Any]
 
 
@@ -373,4 +373,4 @@ def _is_immutable(owner: object) -> bool:
 
 
 def _bytes_of(array: Array) -> memoryview:
-    return memoryview(array.reshape(-1).view(np.uint8)).toreadonly()
+    return array.reshape(-1).view(np.uint8).data.toreadonly()

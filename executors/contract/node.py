@@ -12,6 +12,7 @@ __all__ = ["Node", "NodeContext"]
 
 
 def _no_emit(port: str, data: RuntimeData) -> None:
+    del data
     raise RuntimeError(f"ctx.emit({port!r}, ...) works only while the node runs in process() or flush()")
 
 
@@ -47,7 +48,7 @@ class Node:
     """
 
     inputs: ClassVar[Mapping[str, str]] = {"in": "any"}
-    """Input ports: name to the type that it takes: `audio`, `text`, `tensor`, `json`, several as `audio|tensor`, or `any`."""
+    """Input ports, name to type: `audio`, `text`, `tensor`, `json`, several as `audio|tensor`, or `any`."""
     outputs: ClassVar[Mapping[str, str]] = {"out": "any"}
     """Output ports, likewise. What `process` returns goes to the first; `ctx.emit` reaches each."""
 

@@ -1,0 +1,220 @@
+"""Who owns which segments, and the sweep of those whose owner is gone.
+
+All segments of a run carry its token in their name. The run holds `flock` on an owner file beside them; the kernel lets
+go of it at once when the run's process dies, however it dies. So whoever can take the lock may sweep. A pid would not
+do: it means nothing in another pid namespace that shares /dev/shm, and it is reused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import secrets
+import sys
+import tempfile
+import time
+import weakref
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from penstock.shm.segment import Segment, discard
+
+__all__ = ["Orphan", "Owner", "sweep"]
+
+_PREFIX = "pstk-"
+_NAME = re.compile(r"pstk-([0-9a-f]{16})-(.+)")
+_OWNER = "owner"
+_FOLDER = "/dev/shm" if sys.platform == "linux" else tempfile.gettempdir()  # noqa: S108
+
+
+class Owner:
+    """The segments of one run. `close` removes every one of them, also those that its workers created."""
+
+    def __init__(self, what: str = "") -> None:
+        """Claim a fresh token.
+
+        Args:
+            what: what the run is, for people who find its leftovers.
+        """
+        while True:
+            self.token = secrets.token_hex(8)
+            self._fd = _claim(self.token)
+            if self._fd is not None:
+                break
+        note = {"pid": os.getpid(), "started": time.time(), "what": what}
+        with contextlib.suppress(OSError):  # a full /dev/shm: the note is a courtesy, the lock is what counts
+            os.write(self._fd, json.dumps(note).encode())
+        self._segments: list[Segment] = []
+        self._growing: set[str] = set()
+        _never_inherited(self)
+
+    def name(self, suffix: str) -> str:
+        """The full name of a segment of this run."""
+        return f"{_PREFIX}{self.token}-{suffix}"
+
+    def create(self, suffix: str, size: int, *, what: str) -> Segment:
+        """A new segment of this run (see `Segment.create`)."""
+        segment = Segment.create(self.name(suffix), size, what=what)
+        self._segments.append(segment)
+        return segment
+
+    def family(self, suffix: str) -> str:
+        """A name under which a worker may create segments by itself, numbered from 0 without a gap."""
+        name = self.name(suffix)
+        self._growing.add(name)
+        return name
+
+    def close(self) -> None:
+        """Unlink everything and let go of the lock. Views that are still held stay valid. Idempotent."""
+        if self._fd is None:
+            return
+        for segment in self._segments:
+            segment.unlink()
+            segment.close()
+        for family in self._growing:
+            number = 0
+            while discard(f"{family}.{number}"):
+                number += 1
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_path(self.token))
+        os.close(self._fd)
+        self._fd = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _forget(self) -> None:
+        """In a forked child: the lock belongs to the parent."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """What a run that is gone has left."""
+
+    token: str
+    pid: int | None
+    started: float | None
+    """When the run began, in seconds since 1970."""
+    what: str
+    segments: tuple[str, ...]
+    size_bytes: int
+
+
+def sweep(*, dry_run: bool = False) -> list[Orphan]:
+    """Remove the segments of runs that are gone, and say what they were.
+
+    Touches nothing of a live run (its lock is held, also from another container that shares /dev/shm), nothing of
+    another user, and nothing that is not named as ours.
+    """
+    names: dict[str, list[str]] = {}
+    for entry in _listing():
+        if match := _NAME.fullmatch(entry):
+            names.setdefault(match[1], [])
+            if match[2] != _OWNER:
+                names[match[1]].append(entry)
+    return [orphan for token, entries in sorted(names.items()) if (orphan := _reap(token, entries, dry_run=dry_run))]
+
+
+def _reap(token: str, entries: list[str], *, dry_run: bool) -> Orphan | None:
+    try:
+        fd = os.open(_path(token), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        fd = -1  # its own clean-up, or another sweep, got as far as the owner file: what is left belongs to nobody
+    except OSError:
+        return None
+    try:
+        if fd >= 0 and not _lock(fd):
+            return None
+        mine = [entry for entry in entries if _is_mine(entry)]
+        if fd < 0 and not mine:
+            return None
+        note = _note(fd)
+        orphan = Orphan(
+            token, note.get("pid"), note.get("started"), note.get("what", ""), tuple(mine), sum(map(_bytes, mine))
+        )
+        if not dry_run:
+            for entry in mine:
+                discard(entry)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(_path(token))
+        return orphan
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _claim(token: str) -> int | None:
+    """Create and lock the owner file, or None when a sweep was faster between the two."""
+    fd = os.open(_path(token), os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    if _lock(fd) and os.fstat(fd).st_nlink:
+        return fd
+    os.close(fd)
+    return None
+
+
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _path(token: str) -> str:
+    return os.path.join(_FOLDER, f"{_PREFIX}{token}-{_OWNER}")
+
+
+def _listing() -> list[str]:
+    try:
+        return os.listdir(_FOLDER)
+    except OSError:
+        return []
+
+
+def _is_mine(entry: str) -> bool:
+    try:
+        return os.stat(os.path.join(_FOLDER, entry)).st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
+def _bytes(entry: str) -> int:
+    try:
+        return os.stat(os.path.join(_FOLDER, entry)).st_size
+    except OSError:
+        return 0
+
+
+def _note(fd: int) -> dict[str, Any]:
+    try:
+        note = json.loads(os.pread(fd, 4096, 0))
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+_owners: weakref.WeakSet[Owner] = weakref.WeakSet()
+
+
+def _never_inherited(owner: Owner) -> None:
+    """A lock survives in a forked child as long as its descriptor does: close it there."""
+    if not _owners:
+        os.register_at_fork(after_in_child=_forget_all)
+    _owners.add(owner)
+
+
+def _forget_all() -> None:
+    for owner in list(_owners):
+        owner._forget()

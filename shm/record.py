@@ -1,0 +1,95 @@
+"""The record: what stands in a slot of a ring.
+
+A record is a header of 128 bytes, then the tail and the payload as far as they fit. Header, little endian:
+
+      0 u32 magic "PSR1"        4 u8 kind        5 u8 flags       6 u16 input port (of the writer's cause)
+      8 u64 sequence           16 u64 correlation                24 u64 input sequence (of the writer's cause)
+     32 u32 output index       36 u32 tail bytes                 40 u64 payload bytes
+     48 i64 timestamp ns       56 i64 published, monotonic ns
+     64 u32 arena              68 u32 lease                      72 u64 offset     (where a slab holds the payload)
+     80 48 bytes description: the type and shape of the payload, of which this layer knows nothing
+
+(input port, input sequence, output index, last-of-cause) say which input this output comes from: what publication
+exactly once across a crash needs. The tail holds what the header has no room for.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from penstock.shm.arena import Slab
+
+__all__ = ["DESCRIPTION_BYTES", "HEADER", "HEADER_BYTES", "MAGIC", "Flag", "Kind", "Outgoing", "Record"]
+
+MAGIC = int.from_bytes(b"PSR1", "little")
+HEADER_BYTES = 128
+DESCRIPTION_AT = 80
+DESCRIPTION_BYTES = HEADER_BYTES - DESCRIPTION_AT
+HEADER = struct.Struct("<IBBHQQQIIQqqIIQ")
+assert HEADER.size == DESCRIPTION_AT
+
+
+class Kind(IntEnum):
+    """What a record is."""
+
+    DATA = 1
+    CALL = 2
+    """A datum that wants exactly one answer, with the same correlation."""
+    ANSWER = 3
+    ERROR = 4
+    """The answer of a node that failed; the payload says how."""
+    COMPLETION = 5
+    """A cause that had no output."""
+
+
+class Flag(IntFlag):
+    """How a record is stored, and where it stands among the outputs of its cause."""
+
+    LAST_OF_CAUSE = 1
+    SLAB = 2
+    """The payload is in a slab."""
+    TAIL_IN_SLAB = 4
+    """The tail, too long for the slot, follows the payload in the slab."""
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """A message on its way into one or more rings. A large payload is written to shared memory once for all of them."""
+
+    payload: bytes | memoryview
+    description: bytes = bytes(DESCRIPTION_BYTES)
+    tail: bytes = b""
+    kind: int = Kind.DATA
+    flags: int = 0
+    timestamp_ns: int = 0
+    correlation: int = 0
+    input_port: int = 0
+    input_sequence: int = 0
+    output_index: int = 0
+    slab: Slab | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.payload) + len(self.tail)
+
+
+@dataclass(slots=True)
+class Record:
+    """A received message. The payload is immutable and stays valid for as long as somebody holds it."""
+
+    sequence: int
+    kind: int
+    flags: int
+    payload: bytes | memoryview
+    description: bytes
+    tail: bytes
+    timestamp_ns: int
+    published_ns: int
+    correlation: int
+    input_port: int
+    input_sequence: int
+    output_index: int
