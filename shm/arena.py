@@ -14,10 +14,12 @@ atomic read-modify-write.
 from __future__ import annotations
 
 import mmap
+import weakref
 from dataclasses import dataclass
 from typing import Final
 
 from penstock.shm.errors import CorruptSegment
+from penstock.shm.record import Outgoing
 from penstock.shm.segment import Segment
 
 __all__ = ["LANES", "ArenaMap", "Slab", "SlabPool"]
@@ -83,8 +85,8 @@ class Slab:
     arena: Arena
     arena_number: int
     lease: int
-    pinned: bool = False
-    """Being filled or published: not to be recycled, whatever its lanes say."""
+    user: weakref.ref[Outgoing] | None = None
+    """The message that is filling it or still has edges to go to: not to be recycled, whatever the lanes say."""
 
     @property
     def offset(self) -> int:
@@ -92,7 +94,10 @@ class Slab:
 
     @property
     def free(self) -> bool:
-        return not self.arena.words[self.arena.lanes_word(self.lease)]
+        """Whether no reader holds it and no message of ours is still about to hand it to one."""
+        if self.arena.words[self.arena.lanes_word(self.lease)]:
+            return False
+        return self.user is None or self.user() is None
 
     def fill(self, *parts: bytes | memoryview) -> None:
         """Copy the parts into the slab, one behind the other."""
@@ -123,20 +128,16 @@ class SlabPool:
         self._free: dict[int, list[Slab]] = {}
         self._busy: dict[int, list[Slab]] = {}
 
-    def place(self, *parts: bytes | memoryview) -> Slab:
-        """A slab that holds the parts, pinned until `unpin`.
+    def place(self, message: Outgoing, *parts: bytes | memoryview) -> Slab:
+        """A slab that holds the parts; not recycled while the message lives.
 
         Raises:
             OutOfSharedMemory: none is free and /dev/shm has no room for another arena.
         """
         slab = self._take(sum(map(len, parts)))
-        slab.pinned = True
+        slab.user = weakref.ref(message)
         slab.fill(*parts)
         return slab
-
-    def unpin(self, slab: Slab) -> None:
-        """Every edge has it: from here on it is free when its readers have let go."""
-        slab.pinned = False
 
     @property
     def arenas(self) -> int:
@@ -162,7 +163,7 @@ class SlabPool:
     def _recycle(free: list[Slab], busy: list[Slab]) -> None:
         still_busy: list[Slab] = []
         for slab in busy:
-            (free if slab.free and not slab.pinned else still_busy).append(slab)
+            (free if slab.free else still_busy).append(slab)
         busy[:] = still_busy
 
     def _grow(self, size: int, free: list[Slab]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from penstock.shm.arena import LANES, ArenaMap, SlabPool
@@ -19,7 +19,7 @@ from penstock.shm.lease import LeaseBook
 from penstock.shm.record import Flag, Outgoing, Record
 from penstock.shm.ring import Ring, RingReader, RingWriter
 
-__all__ = ["EdgeOptions", "ReceiveEnd", "Receiver", "SendEnd", "Sender", "broadcast", "wait_any"]
+__all__ = ["EdgeOptions", "ReceiveEnd", "Receiver", "SendEnd", "Sender", "wait_any"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,18 @@ class EdgeOptions:
     """What both ends of a channel have to know of it.
 
     Attributes:
+        name: of the edge, for errors.
         lane: which of its writer's lanes this edge is (its number among the writer's edges).
         max_bytes: bound on unacknowledged bytes; a larger message passes alone, when the edge is empty.
         max_leases: views of slabs that a reader may keep before it is given copies.
+        timeout_s: how long a send may wait for room.
     """
 
+    name: str = ""
     lane: int = 0
     max_bytes: int = 64 << 20
     max_leases: int = 16
+    timeout_s: float | None = None
 
 
 class SendEnd:
@@ -55,8 +59,9 @@ class SendEnd:
         options = options or EdgeOptions()
         self.ring = RingWriter(ring, options.max_bytes)
         self.pool = pool
-        self._lane = options.lane % LANES
-        self.lane_group = options.lane // LANES
+        self.name = options.name
+        self.timeout_s = options.timeout_s
+        self._group, self._lane = divmod(options.lane, LANES)
         self._bell = bell
         self._peer_bell = peer_bell
 
@@ -74,8 +79,8 @@ class SendEnd:
         nbytes = message.nbytes
         if not ring.has_room(nbytes):
             raise WouldBlock
-        if nbytes <= ring.inline_bytes and message.slab is None:
-            ring.write(message, 0, 0, 0)
+        if nbytes <= ring.inline_bytes:
+            ring.write(message, message.flags)
         else:
             self._write_by_reference(message)
         self._tell_reader()
@@ -99,17 +104,15 @@ class SendEnd:
             fence()
 
     def _write_by_reference(self, message: Outgoing) -> None:
-        slab = message.slab
+        ring = self.ring
+        tail_in_slab = len(message.tail) > ring.inline_bytes
+        slab = message.slabs.get(self._group)
         if slab is None:
-            flags = Flag.SLAB
-            parts = [message.payload]
-            if len(message.tail) > self.ring.inline_bytes:
-                flags |= Flag.TAIL_IN_SLAB
-                parts.append(message.tail)
-            slab = message.slab = self.pool.place(*parts)
-            message.flags |= flags
-        slab.hand_over(self._lane, self.ring.head)
-        self.ring.write(message, slab.arena_number, slab.lease, slab.offset)
+            parts = (message.payload, message.tail) if tail_in_slab else (message.payload,)
+            slab = message.slabs[self._group] = self.pool.place(message, *parts)
+        slab.hand_over(self._lane, ring.head)
+        flags = message.flags | Flag.SLAB | (Flag.TAIL_IN_SLAB if tail_in_slab else 0)
+        ring.write(message, flags, slab.arena_number, slab.lease, slab.offset)
 
     def _tell_reader(self) -> None:
         fence()
@@ -133,6 +136,7 @@ class ReceiveEnd:
             options: the edge's.
         """
         options = options or EdgeOptions()
+        self.name = options.name
         self.ring = RingReader(ring)
         self._view = ring.view
         self._arenas = arenas
@@ -223,11 +227,11 @@ class ReceiveEnd:
 class Sender(SendEnd):
     """The sending end of a process that may block."""
 
-    def send(self, message: Outgoing, timeout_s: float | None = None) -> None:
+    def send(self, message: Outgoing) -> None:
         """Publish a message, waiting for room.
 
         Raises:
-            SendTimeout: there was none within `timeout_s`.
+            SendTimeout: there was none within the edge's `timeout_s`.
             Interrupted: this process was told to stop.
             PeerLost, ChannelClosed, OutOfSharedMemory, CorruptSegment: as `send_nowait`.
         """
@@ -235,24 +239,24 @@ class Sender(SendEnd):
             return self.send_nowait(message)
         except WouldBlock:
             pass
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        deadline = None if self.timeout_s is None else time.monotonic() + self.timeout_s
         nbytes = message.nbytes
         while True:
             self.arm(True)
             if not self.ready(nbytes):
-                self._sleep(deadline, timeout_s)
+                self._sleep(deadline)
             self.arm(False)
             try:
                 return self.send_nowait(message)
             except WouldBlock:
                 continue
 
-    def _sleep(self, deadline: float | None, timeout_s: float | None) -> None:
-        if deadline is None:
+    def _sleep(self, deadline: float | None) -> None:
+        if deadline is None or self.timeout_s is None:
             self._bell.wait()
-        elif not self._bell.wait(max(0.0, deadline - time.monotonic())) and timeout_s is not None:
+        elif not self._bell.wait(max(0.0, deadline - time.monotonic())):
             self.arm(False)
-            raise SendTimeout(timeout_s)
+            raise SendTimeout(self.timeout_s)
 
 
 class Receiver(ReceiveEnd):
@@ -286,20 +290,3 @@ def wait_any(bell: Doorbell, receivers: Sequence[ReceiveEnd]) -> None:
     finally:
         for receiver in receivers:
             receiver.arm(False)
-
-
-def broadcast(senders: Iterable[Sender], message: Outgoing, timeout_s: float | None = None) -> None:
-    """Publish one message on several edges of this process, its large payload written once for each eight of them."""
-    slabs = []
-    group = 0
-    try:
-        for sender in senders:
-            if sender.lane_group != group:
-                group = sender.lane_group
-                message.slab = None
-            sender.send(message, timeout_s)
-            if message.slab is not None and message.slab not in slabs:
-                slabs.append(message.slab)
-    finally:
-        for slab in slabs:
-            slab.pinned = False

@@ -16,7 +16,7 @@ exactly once across a crash needs. The tail holds what the header has no room fo
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import TYPE_CHECKING
 
@@ -56,9 +56,12 @@ class Flag(IntFlag):
     """The tail, too long for the slot, follows the payload in the slab."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Outgoing:
-    """A message on its way into one or more rings. A large payload is written to shared memory once for all of them."""
+    """A message on its way into one or more rings.
+
+    A large payload is written to shared memory once for all of them; its slab is not recycled while this object lives.
+    """
 
     payload: bytes | memoryview
     description: bytes = bytes(DESCRIPTION_BYTES)
@@ -70,7 +73,8 @@ class Outgoing:
     input_port: int = 0
     input_sequence: int = 0
     output_index: int = 0
-    slab: Slab | None = None
+    slabs: dict[int, Slab] = field(default_factory=dict)
+    """Where the payload stands, for each group of eight edges."""
 
     @property
     def nbytes(self) -> int:

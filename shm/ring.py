@@ -154,6 +154,7 @@ class RingWriter:
         self._slot_bytes = ring.slot_bytes
         self._max_bytes = max_bytes
         self.head = self._words[_W_HEAD]
+        self.ended = bool(self._words[_W_ENDED])
         self._acked = self._words[_W_ACK]
         self._sizes = [0] * self._capacity
         self._pending_bytes = 0
@@ -168,9 +169,12 @@ class RingWriter:
         """Whether a message of this size could be written now.
 
         Raises:
+            ChannelClosed: the ring was ended.
             PeerLost: the reader's process is gone.
             CorruptSegment: the reader's position makes no sense.
         """
+        if self.ended:
+            raise ChannelClosed("the channel was ended")
         if self._fits(nbytes):
             return True
         self._see_acknowledgements()
@@ -178,17 +182,11 @@ class RingWriter:
             raise PeerLost("the process that reads is gone")
         return self._fits(nbytes)
 
-    def write(self, message: Outgoing, arena: int, lease: int, offset: int) -> None:
-        """Publish a message; the caller has made sure of room, and that a payload which is not inline is in its slab.
-
-        Raises:
-            ChannelClosed: the ring was ended.
-        """
+    def write(self, message: Outgoing, flags: int, arena: int = 0, lease: int = 0, offset: int = 0) -> None:
+        """Publish a message. The caller has made sure of room, and that a payload which is not inline is in its slab."""
         words = self._words
         head = self.head
-        if words[_W_ENDED]:
-            raise ChannelClosed("the channel was ended")
-        payload, tail, flags = message.payload, message.tail, message.flags
+        payload, tail = message.payload, message.tail
         payload_bytes, tail_bytes = len(payload), len(tail)
         at = self._at(head)
         HEADER.pack_into(
@@ -225,6 +223,7 @@ class RingWriter:
 
     def end(self) -> None:
         """Nothing follows. Idempotent."""
+        self.ended = True
         publish_fence()
         self._words[_W_ENDED] = 1
 

@@ -67,21 +67,21 @@ class TrioSender(SendEnd):
 
     _bell: TrioDoorbell
 
-    async def send(self, message: Outgoing, timeout_s: float | None = None) -> None:
+    async def send(self, message: Outgoing) -> None:
         """Publish a message, waiting for room. A checkpoint; a cancelled call has sent nothing.
 
         Raises:
-            SendTimeout: there was none within `timeout_s`.
+            SendTimeout: there was none within the edge's `timeout_s`.
             PeerLost, ChannelClosed, OutOfSharedMemory, CorruptSegment: as `send_nowait`.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
             self.send_nowait(message)
         except WouldBlock:
-            with trio.move_on_after(float("inf") if timeout_s is None else timeout_s) as scope:
+            with trio.move_on_after(float("inf") if self.timeout_s is None else self.timeout_s) as scope:
                 await self._send_later(message)
-            if scope.cancelled_caught and timeout_s is not None:
-                raise SendTimeout(timeout_s) from None
+            if scope.cancelled_caught and self.timeout_s is not None:
+                raise SendTimeout(self.timeout_s) from None
         else:
             await trio.lowlevel.cancel_shielded_checkpoint()
 

@@ -43,14 +43,22 @@ class NodeExecution(ServiceError):
     Attributes:
         node_id: the node that failed.
         message: the node's own text, or what happened to its process.
+        kind: the class of the node's exception, where there was one.
+        location: "file.py:12 in process", the deepest line of the node's own code, where there was an exception.
+        details: the traceback, or the last lines that a dead process wrote; may be empty.
     """
 
-    def __init__(self, node_id: str, message: str) -> None:
+    def __init__(self, node_id: str, message: str, *, kind: str = "", location: str = "", details: str = "") -> None:
         super().__init__(message)
         self.node_id = node_id
+        self.kind = kind
+        self.location = location
+        self.details = details
 
     def __str__(self) -> str:
-        return f"node {self.node_id!r}: {self.message}"
+        kind = f"{self.kind}: " if self.kind else ""
+        where = f" ({self.location})" if self.location else ""
+        return f"node {self.node_id!r}: {kind}{self.message}{where}"
 
 
 class Internal(ServiceError):

@@ -1,0 +1,129 @@
+"""Runs a node's own code: builds it from its parameters, calls it, and makes one stream of whatever it returns."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from penstock.executors.contract import Json, NodeContext, RuntimeData
+from penstock.executors.registry import NodeFactory
+
+__all__ = ["NodeHost", "Signature", "outputs", "signature_of"]
+
+
+class Signature:
+    """The parameters and ports of a node type, read from its class or function."""
+
+    def __init__(self, factory: NodeFactory) -> None:
+        self.is_function = not inspect.isclass(factory) and not hasattr(factory, "process")
+        try:
+            # A class's own signature leaves out self; a function's first argument is the datum.
+            parameters = list(inspect.signature(factory, eval_str=True).parameters.values())
+        except (TypeError, ValueError, NameError):
+            parameters = []
+        if self.is_function:
+            parameters = parameters[1:]
+        self.takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        self.parameters = {
+            parameter.name: parameter
+            for parameter in parameters
+            if parameter.kind in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}
+        }
+        self.inputs: Mapping[str, str] = getattr(factory, "inputs", {"in": "any"})
+        self.outputs: Mapping[str, str] = getattr(factory, "outputs", {"out": "any"})
+        self.is_source = hasattr(factory, "produce")
+
+    def accepted(self, params: Mapping[str, Json]) -> dict[str, Json]:
+        """The parameters that the class or function names; the node finds the others in `ctx.params`."""
+        return dict(params) if self.takes_any else {k: v for k, v in params.items() if k in self.parameters}
+
+
+def signature_of(factory: NodeFactory) -> Signature:
+    """The parameters and ports of a node type."""
+    return Signature(factory)
+
+
+class _FunctionNode:
+    """A plain function as a node."""
+
+    def __init__(self, function: Callable[..., Any], signature: Signature) -> None:
+        self._function = function
+        self._signature = signature
+        self._ctx: NodeContext | None = None
+
+    def initialize(self, ctx: NodeContext) -> None:
+        self._ctx = ctx
+
+    def process(self, data: RuntimeData) -> Any:
+        params = self._ctx.params if self._ctx else {}
+        return self._function(data, **self._signature.accepted(params))
+
+
+class NodeHost:
+    """A node and its context. `begin` and the other calls only call the node; who drives it awaits or iterates."""
+
+    def __init__(self, factory: NodeFactory, ctx: NodeContext) -> None:
+        """Build the node from `ctx.params`; may raise whatever its `__init__` does."""
+        self.ctx = ctx
+        signature = signature_of(factory)
+        self._params = ctx.params
+        self.node: Any = (
+            _FunctionNode(factory, signature) if signature.is_function else factory(**signature.accepted(ctx.params))
+        )
+        self.inputs = tuple(getattr(self.node, "inputs", signature.inputs))
+        self.outputs = tuple(getattr(self.node, "outputs", signature.outputs))
+        self.is_source = hasattr(self.node, "produce")
+        self._process = getattr(self.node, "process", None)
+        self._wants_port = len(self.inputs) > 1
+
+    def initialize(self) -> Any:
+        method = getattr(self.node, "initialize", None)
+        return None if method is None else method(self.ctx)
+
+    def process(self, data: RuntimeData, port: str, params: Mapping[str, Json] | None = None) -> Any:
+        """What `process` returns: still to be awaited or iterated. Call parameters stand over the node's own."""
+        assert self._process is not None, f"node {self.ctx.node_id!r} has no process()"
+        if params:
+            self.ctx.params = {**self._params, **params}
+        elif self.ctx.params is not self._params:
+            self.ctx.params = self._params
+        return self._process(data, port) if self._wants_port else self._process(data)
+
+    def produce(self) -> Any:
+        return self.node.produce()
+
+    def flush(self) -> Any:
+        method = getattr(self.node, "flush", None)
+        return None if method is None else method()
+
+    def cleanup(self) -> Any:
+        method = getattr(self.node, "cleanup", None)
+        return None if method is None else method()
+
+
+def outputs(result: Any) -> Iterable[RuntimeData]:
+    """The data that a synchronous call gave: one, none, a list, or a generator that is still to run.
+
+    Raises:
+        TypeError: it gave something else.
+    """
+    if result is None:
+        return ()
+    if isinstance(result, RuntimeData):
+        return (result,)
+    if isinstance(result, list | tuple | Iterator):
+        return _checked(result)
+    raise TypeError(
+        f"a node gives RuntimeData, None, a list of them, or yields them, not {type(result).__name__}: "
+        "wrap it with RuntimeData.audio, .text, .tensor or .json"
+    )
+
+
+def _checked(items: Iterable[Any]) -> Iterator[RuntimeData]:
+    for item in items:
+        if item is None:
+            continue
+        if not isinstance(item, RuntimeData):
+            outputs(item)
+        yield item

@@ -1,0 +1,225 @@
+"""What the bridges to nodes in this process share: native and wasm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import TracebackType
+from typing import Self
+
+import trio
+
+from penstock.executors.background import Background
+from penstock.executors.contract import (
+    BridgeClosed,
+    BridgeMetrics,
+    BridgeStats,
+    EndOfStream,
+    ExecutorType,
+    Json,
+    NodeContext,
+    NodeExecution,
+    NodeStream,
+    RuntimeData,
+    ServiceError,
+    Validation,
+)
+from penstock.executors.local import LocalNode
+
+__all__ = ["InProcessBridge", "InProcessStream", "exactly_one"]
+
+STREAM_CAPACITY = 64
+
+
+class InProcessBridge:
+    """Nodes in this process, driven by trio. Calls to one node run one at a time, those to different nodes overlap."""
+
+    executor_type: ExecutorType
+
+    def __init__(self, session_id: str | None = None) -> None:
+        self._session_id = session_id
+        self._nodes: dict[str, tuple[LocalNode, str, trio.Lock]] = {}
+        self._streams: set[InProcessStream] = set()
+        self._metrics = BridgeMetrics()
+        self._closed = False
+
+    async def initialize_node(self, node_id: str, node_type: str, params: Mapping[str, Json]) -> None:
+        """Build and initialize a node (see `ExecutorBridge`)."""
+        self._check_open()
+        if node_id in self._nodes:
+            raise Validation(f"Node {node_id!r} is initialized already: clean it up first")
+        node = self._build(node_id, node_type, params)
+        await node.initialize()
+        self._nodes[node_id] = (node, node_type, trio.Lock())
+
+    async def execute_node(
+        self, node_id: str, node_type: str, input_data: RuntimeData, params: Mapping[str, Json]
+    ) -> RuntimeData:
+        """Give a datum to a node and return its one answer (see `ExecutorBridge`)."""
+        start = time.perf_counter_ns()
+        self._check_open()
+        found = self._nodes.get(node_id)
+        if found is None or found[1] != node_type:
+            await self._missing(node_id, node_type, None if found is None else found[1])
+            found = self._nodes[node_id]
+        node, _, lock = found
+        answers: list[RuntimeData] = []
+
+        async def collect(_: str, data: RuntimeData) -> None:
+            answers.append(data)
+
+        async with lock:
+            await node.process(input_data, collect, params=params)
+        answer = exactly_one(node_id, answers)
+        self._metrics.record_execution(node_id, time.perf_counter_ns() - start)
+        return answer
+
+    async def open_node(self, node_id: str, node_type: str, params: Mapping[str, Json]) -> NodeStream:
+        """The node as a stream of 0..n outputs for each input (see `NodeStream`)."""
+        self._check_open()
+        node = self._build(node_id, node_type, params)
+        await node.initialize()
+        stream = InProcessStream(node, self._streams.discard)
+        self._streams.add(stream)
+        return stream
+
+    async def cleanup_node(self, node_id: str) -> None:
+        """Clean a node up; an unknown id is fine."""
+        found = self._nodes.pop(node_id, None)
+        if found is not None:
+            await found[0].cleanup()
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        """Clean up every node and end every stream. Idempotent."""
+        self._closed = True
+        errors: list[Exception] = []
+        for stream in list(self._streams):
+            await stream.aclose()
+        for node_id in list(self._nodes):
+            try:
+                await self.cleanup_node(node_id)
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def get_stats(self) -> BridgeStats:
+        """A consistent snapshot of the counters."""
+        return self._metrics.get_stats()
+
+    def _build(self, node_id: str, node_type: str, params: Mapping[str, Json]) -> LocalNode:
+        raise NotImplementedError
+
+    async def _missing(self, node_id: str, node_type: str, live_type: str | None) -> None:
+        """The node that `execute_node` wants is not there, or is of another type: raise, or make it."""
+        raise NotImplementedError
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise BridgeClosed
+
+    def _context(self, node_id: str, node_type: str, params: Mapping[str, Json]) -> NodeContext:
+        return NodeContext(node_id, node_type, dict(params), self._session_id)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class InProcessStream:
+    """A node of this process as a stream: a task runs it, between two bounded channels."""
+
+    def __init__(self, node: LocalNode, forget: Callable[[InProcessStream], None]) -> None:
+        self._node = node
+        self._forget = forget
+        self._failure: ServiceError | None = None
+        self._in, self._inputs = trio.open_memory_channel[tuple[RuntimeData, str]](STREAM_CAPACITY)
+        self._outputs, self._out = trio.open_memory_channel[tuple[str, RuntimeData]](STREAM_CAPACITY)
+        self._closed = False
+        self._task = Background(self._run, f"penstock stream {node.node_id}")
+
+    async def send(self, data: RuntimeData, port: str = "in") -> None:
+        """Give the node one datum (see `NodeStream`)."""
+        try:
+            await self._in.send((data, port))
+        except trio.BrokenResourceError:
+            raise (self._failure or BridgeClosed()) from None
+        except trio.ClosedResourceError:
+            raise BridgeClosed from None
+
+    async def send_eof(self) -> None:
+        """No more inputs. Idempotent."""
+        await self._in.aclose()
+
+    async def receive(self) -> tuple[str, RuntimeData]:
+        """The next output (see `NodeStream`)."""
+        try:
+            return await self._out.receive()
+        except trio.EndOfChannel:
+            if self._failure is not None:
+                raise self._failure from None
+            raise EndOfStream from None
+        except trio.ClosedResourceError:
+            raise BridgeClosed from None
+
+    async def aclose(self) -> None:
+        """Stop the node and clean it up. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        await self._task.aclose()
+        self._in.close()
+        self._out.close()
+        self._forget(self)
+
+    async def _run(self) -> None:
+        async def emit(port: str, data: RuntimeData) -> None:
+            await self._outputs.send((port, data))
+
+        with self._inputs, self._outputs:
+            try:
+                try:
+                    async for data, port in self._inputs:
+                        await self._node.process(data, emit, port)
+                    await self._node.flush(emit)
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await self._node.cleanup()
+            except ServiceError as error:
+                self._failure = error
+            except trio.BrokenResourceError:
+                pass  # nobody reads any more: the stream was closed
+
+    async def __aiter__(self) -> AsyncIterator[tuple[str, RuntimeData]]:
+        while True:
+            try:
+                output = await self.receive()
+            except EndOfStream:
+                return
+            yield output
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+def exactly_one(node_id: str, answers: list[RuntimeData]) -> RuntimeData:
+    """The one answer of an `execute_node`.
+
+    Raises:
+        NodeExecution: there is none, or there are several.
+    """
+    if len(answers) != 1:
+        raise NodeExecution(
+            node_id, f"answered one datum with {len(answers)}: use open_node, which gives a stream of any number"
+        )
+    return answers[0]

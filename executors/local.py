@@ -1,0 +1,127 @@
+"""A node that runs in this process, driven by trio: sync, async, generators, or in a thread of its own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+
+import trio
+
+from penstock.executors.contract import Json, NodeContext, RuntimeData
+from penstock.executors.host import NodeHost, outputs
+from penstock.executors.registry import NodeFactory
+from penstock.executors.translate import node_error
+
+__all__ = ["Emit", "LocalNode"]
+
+Emit: TypeAlias = Callable[[str, RuntimeData], Awaitable[None]]
+"""Where outputs go: `await emit(port, data)`, which waits while whoever reads them is behind."""
+
+
+class LocalNode:
+    """Drives one node. One call at a time; what the node raises comes out as `NodeExecution`."""
+
+    def __init__(self, factory: NodeFactory, ctx: NodeContext, *, thread: bool = False) -> None:
+        """Build the node.
+
+        Args:
+            factory: its class or function.
+            ctx: what it is told about itself.
+            thread: run its synchronous code in a worker thread, so that it does not hold up the other tasks.
+
+        Raises:
+            NodeExecution: its constructor failed.
+        """
+        self.node_id = ctx.node_id
+        self._thread = thread
+        self._emitted: list[tuple[str, RuntimeData]] = []
+        ctx.emit = self._note_emitted
+        try:
+            self.host = NodeHost(factory, ctx)
+        except Exception as error:
+            raise node_error(ctx.node_id, error) from error
+        self._main_port = self.host.outputs[0] if self.host.outputs else ""
+
+    async def initialize(self) -> None:
+        await self._plain(self.host.initialize)
+
+    async def process(
+        self, data: RuntimeData, emit: Emit, port: str = "in", params: Mapping[str, Json] | None = None
+    ) -> None:
+        """Give the node one datum and emit all that it makes of it."""
+        await self._stream(lambda: self.host.process(data, port, params), emit)
+
+    async def flush(self, emit: Emit) -> None:
+        await self._stream(self.host.flush, emit)
+
+    async def produce(self, emit: Emit) -> None:
+        """Run a source until it has given everything."""
+        await self._stream(self.host.produce, emit)
+
+    async def cleanup(self) -> None:
+        await self._plain(self.host.cleanup)
+
+    def _note_emitted(self, port: str, data: RuntimeData) -> None:
+        if port not in self.host.outputs:
+            raise ValueError(f"there is no output port {port!r}; there is {', '.join(self.host.outputs) or 'none'}")
+        self._emitted.append((port, data))
+
+    async def _plain(self, call: Callable[[], Any]) -> None:
+        try:
+            result = await trio.to_thread.run_sync(call) if self._thread else call()
+            if inspect.isawaitable(result):
+                await result
+        except Exception as error:
+            raise node_error(self.node_id, error) from error
+
+    async def _stream(self, call: Callable[[], Any], emit: Emit) -> None:
+        if self._thread:
+            await trio.to_thread.run_sync(self._in_thread, call, emit)
+            return
+        results = self._results(call)
+        try:
+            async for data in results:
+                if self._emitted:
+                    await self._emit_noted(emit)
+                await emit(self._main_port, data)
+            if self._emitted:
+                await self._emit_noted(emit)
+        finally:
+            with trio.CancelScope(shield=True):  # a node's own clean-up in a generator is short, or the grace ends it
+                await results.aclose()
+
+    async def _results(self, call: Callable[[], Any]) -> AsyncGenerator[RuntimeData, None]:
+        """Everything a call gives, whatever kind of function it is."""
+        try:
+            result = call()
+            if inspect.isawaitable(result):
+                result = await result
+            if inspect.isasyncgen(result):
+                async for data in result:
+                    for checked in outputs(data):
+                        yield checked
+            else:
+                for checked in outputs(result):
+                    yield checked
+        except Exception as error:
+            raise node_error(self.node_id, error) from error
+
+    def _in_thread(self, call: Callable[[], Any], emit: Emit) -> None:
+        iterator = iter(self._outputs_in_thread(call))
+        for data in iterator:
+            trio.from_thread.run(self._emit_noted, emit)
+            trio.from_thread.run(emit, self._main_port, data)
+        if self._emitted:
+            trio.from_thread.run(self._emit_noted, emit)
+
+    def _outputs_in_thread(self, call: Callable[[], Any]) -> Any:
+        try:
+            yield from outputs(call())
+        except Exception as error:
+            raise node_error(self.node_id, error) from error
+
+    async def _emit_noted(self, emit: Emit) -> None:
+        noted, self._emitted = self._emitted, []
+        for port, data in noted:
+            await emit(port, data)

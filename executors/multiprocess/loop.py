@@ -1,0 +1,280 @@
+"""The loop of a worker: take from the input rings, call the node, put into the output rings."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from penstock.executors.codec import Codec
+from penstock.executors.contract import Json, NodeExecution, RuntimeData, ServiceError
+from penstock.executors.host import NodeHost, outputs
+from penstock.executors.multiprocess.messages import LinkSpec, WorkerSpec
+from penstock.executors.translate import contract_error, node_error
+from penstock.shm.arena import ArenaMap, SlabPool
+from penstock.shm.channel import EdgeOptions, Receiver, Sender, wait_any
+from penstock.shm.doorbell import Doorbell
+from penstock.shm.errors import EndOfChannel, Interrupted, PeerLost, SharedMemoryError, WouldBlock
+from penstock.shm.record import Kind, Record
+from penstock.shm.ring import Ring
+from penstock.shm.segment import Segment
+
+if TYPE_CHECKING:
+    from penstock.executors.multiprocess.portal import Portal
+
+__all__ = ["WorkerLoop"]
+
+
+class _StopProducing(BaseException):
+    """Raised in a source's own code by SIGTERM, as KeyboardInterrupt would be: it may be waiting for its device."""
+
+
+class _Input:
+    """An input ring with its codec."""
+
+    def __init__(self, spec: LinkSpec, node: WorkerSpec, bell: Doorbell, arenas: ArenaMap) -> None:
+        self.spec = spec
+        self.receiver = Receiver(_ring(spec), arenas, bell, Doorbell(*spec.peer_bell), _options(spec))
+        self.codec = Codec(node.node.session_id, spec.name)
+
+
+class _Output:
+    """An output ring with its codec."""
+
+    def __init__(self, spec: LinkSpec, node: WorkerSpec, bell: Doorbell, pool: SlabPool) -> None:
+        self.spec = spec
+        self.sender = Sender(_ring(spec), pool, bell, Doorbell(*spec.peer_bell), _options(spec))
+        self.codec = Codec(node.node.session_id, spec.name)
+
+
+class WorkerLoop:
+    """Runs one node between its rings.
+
+    Attributes:
+        processed: data given to the node.
+        busy_ns: time spent in the node, without waiting for room on its outputs.
+        ended: whether the inputs, or the source, came to their end, so that the node was flushed.
+    """
+
+    def __init__(self, host: NodeHost, spec: WorkerSpec) -> None:
+        self.host = host
+        self._bell = Doorbell(*spec.bell)
+        pool = SlabPool(spec.family)
+        arenas = {link.family: ArenaMap(link.family) for link in spec.inputs}
+        self._inputs = [_Input(link, spec, self._bell, arenas[link.family]) for link in spec.inputs]
+        self._outputs = [_Output(link, spec, self._bell, pool) for link in spec.outputs]
+        self._main_port = host.outputs[0] if host.outputs else ""
+        self._routes = {port: self._route(port) for port in host.outputs}
+        self._answers: list[RuntimeData] | None = None
+        self._portal: Portal | None = None
+        self._stopping = False
+        self._in_source = False
+        self._waited_ns = 0
+        self.processed = 0
+        self.busy_ns = 0
+        self.ended = False
+        host.ctx.emit = self._emit
+
+    def initialize(self) -> None:
+        self._resolve(self.host.initialize())
+
+    def cleanup(self) -> None:
+        try:
+            self._resolve(self.host.cleanup())
+        finally:
+            if self._portal is not None:
+                self._portal.close()
+
+    def stop(self) -> None:
+        """Stop soon; safe in a signal handler. A source ends its stream, any other node leaves its inputs where they are."""
+        self._stopping = True
+        if not self.host.is_source:
+            self._bell.interrupt()
+        elif self._in_source:
+            raise _StopProducing
+
+    def run(self) -> None:
+        """Work until the end.
+
+        Raises:
+            Interrupted: told to stop.
+            PeerLost: a neighbour's process is gone.
+            ServiceError: the node failed, or an edge did.
+        """
+        if self.host.is_source:
+            self._produce()
+        else:
+            self._consume()
+        self._stream(self.host.flush)
+        for output in self._outputs:
+            output.sender.end()
+        self.ended = True
+
+    def _consume(self) -> None:
+        open_inputs = list(self._inputs)
+        receivers = [link.receiver for link in open_inputs]
+        while open_inputs:
+            worked = False
+            for link in list(open_inputs):
+                try:
+                    record = link.receiver.receive_nowait()
+                except WouldBlock:
+                    continue
+                except EndOfChannel:
+                    open_inputs.remove(link)
+                    receivers.remove(link.receiver)
+                except PeerLost:
+                    raise
+                except SharedMemoryError as error:
+                    raise contract_error(error, link.spec.name) from error
+                else:
+                    self._handle(link, record)
+                    del record  # its view must not outlive its acknowledgement by our doing
+                    link.receiver.acknowledge()
+                worked = True
+            if self._stopping:
+                raise Interrupted
+            if not worked:
+                wait_any(self._bell, receivers)
+
+    def _produce(self) -> None:
+        try:
+            self._in_source = True
+            if not self._stopping:
+                for data in self._results(self.host.produce):
+                    self._in_source = False
+                    self._emit(self._main_port, data)
+                    self.processed += 1
+                    self._in_source = True
+                    if self._stopping:
+                        break
+        except _StopProducing:
+            pass
+        finally:
+            self._in_source = False
+
+    def _handle(self, link: _Input, record: Record) -> None:
+        data, port, params = link.codec.decode_call(record)
+        name = link.spec.port if link.spec.port is not None else self._port_name(port)
+        self.processed += 1
+        start, waited = time.perf_counter_ns(), self._waited_ns
+        if record.kind == Kind.CALL:
+            self._answer(record, data, name, params)
+        else:
+            self._stream(lambda: self.host.process(data, name))
+        self.busy_ns += time.perf_counter_ns() - start - (self._waited_ns - waited)
+
+    def _port_name(self, number: int) -> str:
+        inputs = self.host.inputs
+        if number >= len(inputs):
+            raise NodeExecution(self.host.ctx.node_id, f"has no input port number {number}: it has {list(inputs)}")
+        return inputs[number]
+
+    def _answer(self, record: Record, data: RuntimeData, port: str, params: Mapping[str, Json]) -> None:
+        """Run a call; whatever becomes of it, its caller gets exactly one record back, and this worker lives on."""
+        self._answers = answers = []
+        output = self._outputs[0]
+        try:
+            self._stream(lambda: self.host.process(data, port, params))
+            if len(answers) != 1:
+                raise NodeExecution(
+                    self.host.ctx.node_id,
+                    f"answered one datum with {len(answers)}: use open_node, which gives a stream of any number",
+                )
+            message = output.codec.encode(answers[0], kind=Kind.ANSWER, correlation=record.correlation)
+        except (Interrupted, PeerLost):
+            raise
+        except Exception as error:
+            message = self._error_message(output.codec, record.correlation, node_error(self.host.ctx.node_id, error))
+        finally:
+            self._answers = None
+        output.sender.send(message)
+
+    @staticmethod
+    def _error_message(codec: Codec, correlation: int, error: ServiceError) -> Any:
+        said: dict[str, Json] = {"message": error.message, "type": type(error).__name__}
+        if isinstance(error, NodeExecution):
+            said |= {"kind": error.kind, "location": error.location, "details": error.details}
+        return codec.encode(RuntimeData.json(said), kind=Kind.ERROR, correlation=correlation)
+
+    def _stream(self, call: Callable[[], Any]) -> None:
+        for data in self._results(call):
+            self._emit(self._main_port, data)
+
+    def _results(self, call: Callable[[], Any]) -> Iterator[RuntimeData]:
+        """Everything a call gives. Only what the node's own code raises is the node's error."""
+        try:
+            result = self._resolve(call())
+            if inspect.isasyncgen(result):
+                yield from self._drain_async(result)
+            else:
+                yield from outputs(result)
+        except (SharedMemoryError, ServiceError):
+            raise
+        except Exception as error:
+            raise node_error(self.host.ctx.node_id, error) from error
+
+    def _drain_async(self, generator: Any) -> Iterator[RuntimeData]:
+        portal = self._enter_portal()
+        while True:
+            try:
+                item = portal.run(generator.__anext__)
+            except StopAsyncIteration:
+                return
+            yield from outputs(item)
+
+    def _resolve(self, result: Any) -> Any:
+        if not inspect.iscoroutine(result):
+            return result
+
+        async def wait() -> Any:
+            return await result
+
+        return self._enter_portal().run(wait)
+
+    def _enter_portal(self) -> Portal:
+        if self._portal is None:
+            from penstock.executors.multiprocess.portal import Portal
+
+            self._portal = Portal()
+        return self._portal
+
+    def _route(self, port: str) -> list[tuple[_Output, int]]:
+        number = self.host.outputs.index(port)
+        return [
+            (output, number if output.spec.port is None else 0)
+            for output in self._outputs
+            if output.spec.port in {None, port}
+        ]
+
+    def _emit(self, port: str, data: RuntimeData) -> None:
+        """Publish a datum on every edge of a port, waiting for room; during a call, keep it as the answer."""
+        if self._answers is not None:
+            self._answers.append(data)
+            return
+        route = self._routes.get(port)
+        if route is None:
+            if not self.host.outputs:
+                return  # a sink that returns something
+            raise ValueError(f"there is no output port {port!r}; there is {', '.join(self.host.outputs)}")
+        start = time.perf_counter_ns()
+        message = None
+        for output, number in route:
+            if message is None:
+                message = output.codec.encode(data, port=number)
+            try:
+                output.sender.send(message)
+            except (Interrupted, PeerLost):
+                raise
+            except SharedMemoryError as error:
+                raise contract_error(error, output.spec.name) from error
+        self._waited_ns += time.perf_counter_ns() - start
+
+
+def _ring(spec: LinkSpec) -> Ring:
+    return Ring(Segment.attach(spec.ring))
+
+
+def _options(spec: LinkSpec) -> EdgeOptions:
+    return EdgeOptions(name=spec.name, lane=spec.lane, max_bytes=spec.max_bytes, timeout_s=spec.timeout_s)

@@ -1,0 +1,99 @@
+"""What the engine and a worker say to each other beside the data: JSON, a line each, over a socket pair.
+
+Engine to worker: one `WorkerSpec`, then `{"type": "start"}`. Worker to engine: `starting` (alive), `ready` or `failed`,
+`error` (a node raised on a stream), `log`, and `finished` with the node's counters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from penstock.executors.contract import Json
+
+__all__ = ["LinkSpec", "NodeSpec", "WorkerSpec", "decode_spec", "encode", "lines"]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSpec:
+    """One end of a ring, as the worker at that end has to know it.
+
+    Attributes:
+        name: of the edge, for errors.
+        port: of the node; None where each record says its port (a stream to a bridge).
+        ring: the segment.
+        family: the arenas of the writer.
+        peer_bell: descriptors of the other side's doorbell.
+        lane, max_bytes: see `EdgeOptions`.
+        timeout_s: how long a send may wait.
+        calls: the records are calls, the answers go to the output of this spec's name.
+    """
+
+    name: str
+    port: str | None
+    ring: str
+    family: str
+    peer_bell: tuple[int, int]
+    lane: int = 0
+    max_bytes: int = 64 << 20
+    timeout_s: float | None = None
+    calls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """The node that a worker runs."""
+
+    node_id: str
+    node_type: str
+    params: Mapping[str, Json] = field(default_factory=dict)
+    session_id: str = ""
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSpec:
+    """All that a worker has to know.
+
+    Attributes:
+        node: what to run.
+        bell: descriptors of its own doorbell.
+        family: under which name it may create arenas.
+        inputs, outputs: its edges.
+        search_path: `sys.path` of the engine.
+        main_path: the program's main script, for node types that are defined there.
+        types: short names of node types, each a `package.module:Name`.
+    """
+
+    node: NodeSpec
+    bell: tuple[int, int]
+    family: str
+    inputs: tuple[LinkSpec, ...] = ()
+    outputs: tuple[LinkSpec, ...] = ()
+    search_path: tuple[str, ...] = ()
+    main_path: str | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
+
+
+def encode(message: WorkerSpec | Mapping[str, Json]) -> bytes:
+    """One line."""
+    said: Any = asdict(message) if isinstance(message, WorkerSpec) else message
+    return json.dumps(said, separators=(",", ":")).encode() + b"\n"
+
+
+def decode_spec(line: bytes) -> WorkerSpec:
+    said = json.loads(line)
+    said["node"] = NodeSpec(**said["node"])
+    for side in ("inputs", "outputs"):
+        said[side] = tuple(LinkSpec(**link) for link in said[side])
+    return WorkerSpec(**said)
+
+
+def lines(buffer: bytearray) -> Iterator[bytes]:
+    """Take the complete lines out of a buffer."""
+    while (end := buffer.find(b"\n")) >= 0:
+        line = bytes(buffer[:end])
+        del buffer[: end + 1]
+        yield line
