@@ -29,9 +29,8 @@ assert _DESCRIPTION.size == DESCRIPTION_BYTES
 
 _TYPES: Final = (DataType.AUDIO, DataType.TEXT, DataType.TENSOR, DataType.JSON)
 _CODE_OF_TYPE: Final = {data_type: code for code, data_type in enumerate(_TYPES, 1)}
-_DTYPES: Final = tuple(
-    np.dtype(name) for name in ["?", "u1", "i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f2", "<f4", "<f8", "<c8", "<c16", ">i2", ">i4", ">f4", ">f8"]
-)
+_NAMES: Final = "? u1 i1 <u2 <i2 <u4 <i4 <u8 <i8 <f2 <f4 <f8 <c8 <c16 >i2 >i4 >f4 >f8"
+_DTYPES: Final = tuple(np.dtype(name) for name in _NAMES.split())
 _CODE_OF_DTYPE: Final = {dtype: code for code, dtype in enumerate(_DTYPES, 1)}
 _SHAPE_IN_TAIL: Final = 255
 _CACHED: Final = 512

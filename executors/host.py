@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 from penstock.executors.contract import Json, NodeContext, RuntimeData
 from penstock.executors.registry import NodeFactory
@@ -16,7 +18,7 @@ class Signature:
     """The parameters and ports of a node type, read from its class or function."""
 
     def __init__(self, factory: NodeFactory) -> None:
-        self.is_function = not inspect.isclass(factory) and not hasattr(factory, "process")
+        self.is_function = inspect.isroutine(factory) or isinstance(factory, functools.partial)
         try:
             # A class's own signature leaves out self; a function's first argument is the datum.
             parameters = list(inspect.signature(factory, eval_str=True).parameters.values())
@@ -34,9 +36,19 @@ class Signature:
         self.outputs: Mapping[str, str] = getattr(factory, "outputs", {"out": "any"})
         self.is_source = hasattr(factory, "produce")
 
-    def accepted(self, params: Mapping[str, Json]) -> dict[str, Json]:
+    def accepted(self, params: Mapping[str, Json]) -> dict[str, Any]:
         """The parameters that the class or function names; the node finds the others in `ctx.params`."""
-        return dict(params) if self.takes_any else {k: v for k, v in params.items() if k in self.parameters}
+        return {
+            name: Path(value) if isinstance(value, str) and self._wants_path(name) else value
+            for name, value in params.items()
+            if self.takes_any or name in self.parameters
+        }
+
+    def _wants_path(self, name: str) -> bool:
+        parameter = self.parameters.get(name)
+        if parameter is None:
+            return False
+        return parameter.annotation is Path or Path in get_args(parameter.annotation)
 
 
 def signature_of(factory: NodeFactory) -> Signature:
@@ -71,8 +83,8 @@ class NodeHost:
         self.node: Any = (
             _FunctionNode(factory, signature) if signature.is_function else factory(**signature.accepted(ctx.params))
         )
-        self.inputs = tuple(getattr(self.node, "inputs", signature.inputs))
-        self.outputs = tuple(getattr(self.node, "outputs", signature.outputs))
+        self.inputs: tuple[str, ...] = tuple(getattr(self.node, "inputs", signature.inputs))
+        self.outputs: tuple[str, ...] = tuple(getattr(self.node, "outputs", signature.outputs))
         self.is_source = hasattr(self.node, "produce")
         self._process = getattr(self.node, "process", None)
         self._wants_port = len(self.inputs) > 1

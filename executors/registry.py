@@ -1,4 +1,4 @@
-"""Node types by name: registered ones, `package.module:Name`, and entry points of the group `penstock.nodes`."""
+"""Node types by name: registered, `package.module:Name`, entry points of the group `penstock.nodes`, wasm files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -19,6 +20,8 @@ NodeFactory: TypeAlias = Callable[..., Any]
 
 ENTRY_POINTS = "penstock.nodes"
 _MAIN = "__mp_main__"
+_FILES = {".wasm": "penstock.executors.wasm.bridge:WasmType"}
+"""Node types that are files: the suffix, and what makes a node type of the path. Imported when one is met."""
 
 
 class NodeRegistry:
@@ -42,6 +45,10 @@ class NodeRegistry:
         Raises:
             Validation: "Unknown node type: T", or what went wrong when its module was imported.
         """
+        suffix = os.path.splitext(node_type)[1]
+        if suffix in _FILES:
+            factory: NodeFactory = _load(_FILES[suffix])(node_type)
+            return factory
         found = self._types.get(node_type) or _entry_points().get(node_type)
         if found is None and ":" in node_type:
             found = node_type

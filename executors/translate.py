@@ -28,10 +28,12 @@ def contract_error(error: SharedMemoryError, edge: str) -> ServiceError:
     return IPCError(f"edge {edge}: {error}")
 
 
-def node_error(node_id: str, error: BaseException) -> ServiceError:
-    """What a node raised, as `NodeExecution` with its own text; a contract error passes unchanged."""
-    if isinstance(error, ServiceError) and not _raised_by_node(error):
+def node_error(node_id: str, error: BaseException) -> NodeExecution:
+    """What a node raised, as `NodeExecution` with its own text."""
+    if isinstance(error, NodeExecution):
         return error
+    if isinstance(error, ServiceError):  # its message says it all
+        return NodeExecution(node_id, error.message)
     return NodeExecution(
         node_id,
         str(error) or repr(error),
@@ -39,11 +41,6 @@ def node_error(node_id: str, error: BaseException) -> ServiceError:
         location=_location(error),
         details="".join(traceback.format_exception(error)),
     )
-
-
-def _raised_by_node(error: ServiceError) -> bool:
-    # A NodeExecution knows its node; anything else of the contract that comes out of a node's code is about that node.
-    return not isinstance(error, NodeExecution)
 
 
 def _location(error: BaseException) -> str:

@@ -68,6 +68,17 @@ class Owner:
         self._growing.add(name)
         return name
 
+    def release(self, segment: Segment) -> None:
+        """Remove one segment before the others."""
+        self._segments.remove(segment)
+        segment.unlink()
+        segment.close()
+
+    def release_family(self, family: str) -> None:
+        """Remove what a worker that is gone has created."""
+        self._growing.discard(family)
+        _discard_family(family)
+
     def close(self) -> None:
         """Unlink everything and let go of the lock. Views that are still held stay valid. Idempotent."""
         if self._fd is None:
@@ -76,9 +87,7 @@ class Owner:
             segment.unlink()
             segment.close()
         for family in self._growing:
-            number = 0
-            while discard(f"{family}.{number}"):
-                number += 1
+            _discard_family(family)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_path(self.token))
         os.close(self._fd)
@@ -153,6 +162,12 @@ def _reap(token: str, entries: list[str], *, dry_run: bool) -> Orphan | None:
     finally:
         if fd >= 0:
             os.close(fd)
+
+
+def _discard_family(family: str) -> None:
+    number = 0
+    while discard(f"{family}.{number}"):
+        number += 1
 
 
 def _claim(token: str) -> int | None:

@@ -183,7 +183,7 @@ class RingWriter:
         return self._fits(nbytes)
 
     def write(self, message: Outgoing, flags: int, arena: int = 0, lease: int = 0, offset: int = 0) -> None:
-        """Publish a message. The caller has made sure of room, and that a payload which is not inline is in its slab."""
+        """Publish a message. The caller has made sure of room, and that a payload that is not inline is in its slab."""
         words = self._words
         head = self.head
         payload, tail = message.payload, message.tail

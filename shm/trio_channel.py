@@ -29,11 +29,16 @@ class TrioDoorbell(Doorbell):
 
     async def until(self, ready: Callable[[], bool]) -> None:
         """Wait until `ready()`, which is asked again after each ring; it must not raise."""
-        while not ready():
-            if self._led:
-                await self._follow(ready)
-            else:
-                await self._lead(ready)
+        try:
+            while not ready():
+                if self._led:
+                    await self._follow(ready)
+                else:
+                    await self._lead(ready)
+        finally:
+            # Also on behalf of a follower that was woken to lead and found that it had no more to wait for.
+            if not self._led:
+                self._wake(list(self._followers)[:1])
 
     async def _lead(self, ready: Callable[[], bool]) -> None:
         self._led = True
@@ -44,7 +49,6 @@ class TrioDoorbell(Doorbell):
                 self._wake([task for task, condition in self._followers.items() if condition()])
         finally:
             self._led = False
-            self._wake(list(self._followers)[:1])
 
     async def _follow(self, ready: Callable[[], bool]) -> None:
         task = trio.lowlevel.current_task()

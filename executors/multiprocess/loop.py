@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,6 @@ class WorkerLoop:
     Attributes:
         processed: data given to the node.
         busy_ns: time spent in the node, without waiting for room on its outputs.
-        ended: whether the inputs, or the source, came to their end, so that the node was flushed.
     """
 
     def __init__(self, host: NodeHost, spec: WorkerSpec) -> None:
@@ -68,12 +68,11 @@ class WorkerLoop:
         self._routes = {port: self._route(port) for port in host.outputs}
         self._answers: list[RuntimeData] | None = None
         self._portal: Portal | None = None
-        self._stopping = False
+        self._stopping = threading.Event()
         self._in_source = False
         self._waited_ns = 0
         self.processed = 0
         self.busy_ns = 0
-        self.ended = False
         host.ctx.emit = self._emit
 
     def initialize(self) -> None:
@@ -87,8 +86,8 @@ class WorkerLoop:
                 self._portal.close()
 
     def stop(self) -> None:
-        """Stop soon; safe in a signal handler. A source ends its stream, any other node leaves its inputs where they are."""
-        self._stopping = True
+        """Stop soon; safe in a signal handler. A source ends its stream, another node leaves its inputs as they are."""
+        self._stopping.set()
         if not self.host.is_source:
             self._bell.interrupt()
         elif self._in_source:
@@ -109,7 +108,6 @@ class WorkerLoop:
         self._stream(self.host.flush)
         for output in self._outputs:
             output.sender.end()
-        self.ended = True
 
     def _consume(self) -> None:
         open_inputs = list(self._inputs)
@@ -133,7 +131,7 @@ class WorkerLoop:
                     del record  # its view must not outlive its acknowledgement by our doing
                     link.receiver.acknowledge()
                 worked = True
-            if self._stopping:
+            if self._stopping.is_set():
                 raise Interrupted
             if not worked:
                 wait_any(self._bell, receivers)
@@ -141,13 +139,13 @@ class WorkerLoop:
     def _produce(self) -> None:
         try:
             self._in_source = True
-            if not self._stopping:
+            if not self._stopping.is_set():
                 for data in self._results(self.host.produce):
                     self._in_source = False
                     self._emit(self._main_port, data)
                     self.processed += 1
                     self._in_source = True
-                    if self._stopping:
+                    if self._stopping.is_set():
                         break
         except _StopProducing:
             pass
@@ -173,7 +171,8 @@ class WorkerLoop:
 
     def _answer(self, record: Record, data: RuntimeData, port: str, params: Mapping[str, Json]) -> None:
         """Run a call; whatever becomes of it, its caller gets exactly one record back, and this worker lives on."""
-        self._answers = answers = []
+        answers: list[RuntimeData] = []
+        self._answers = answers
         output = self._outputs[0]
         try:
             self._stream(lambda: self.host.process(data, port, params))

@@ -34,7 +34,7 @@ class Control:
         """The next line; empty when the engine has closed its end."""
         return self._file.readline()
 
-    def say(self, kind: str, **fields: Json) -> None:
+    def say(self, kind: str, /, **fields: Json) -> None:
         with self._lock:
             self._socket.sendall(encode({"type": kind, **fields}))
 
@@ -100,17 +100,20 @@ def _set_up(spec: WorkerSpec, control: Control) -> WorkerLoop | None:
 
 
 def _run(loop: WorkerLoop, control: Control) -> int:
+    why = "ended"
     try:
         loop.run()
-    except (Interrupted, PeerLost):
-        pass  # told to stop; or a neighbour died, which the engine knows better
+    except Interrupted:
+        why = "interrupted"
+    except PeerLost:
+        why = "peer lost"
     except Exception as error:
         control.say_error("error", node_error(loop.host.ctx.node_id, error))
         _clean_up(loop, control)
         return 1
     if not _clean_up(loop, control):
         return 1
-    control.say("finished", ended=loop.ended, **_counters(loop))
+    control.say("finished", why=why, **_counters(loop))
     return 0
 
 

@@ -21,6 +21,7 @@ try:
 
     def _native(name: str, result: Any, *arguments: Any, hold_gil: bool = False) -> Any:
         address = ctypes.cast(getattr(ffi.dll, name), ctypes.c_void_p).value
+        assert address
         make = ctypes.PYFUNCTYPE if hold_gil else ctypes.CFUNCTYPE
         return make(result, *arguments)(address)
 
@@ -93,7 +94,7 @@ class RawCall:
     def _fail(self, error: int | None) -> None:
         """Raise what the call left; the pointer is forgotten first, its object frees it."""
         trap, self._trap.value = self._trap.value, None
-        failure = _error_at(error) if error else _trap_at(trap)
+        failure = _error_at(error) if error else _trap_at(trap or 0)
         maybe_raise_last_exn()  # a KeyboardInterrupt that arrived inside a host function
         raise failure
 
@@ -128,7 +129,7 @@ def _error_at(address: int) -> Exception:
     return wasmtime.WasmtimeError._from_ptr(ctypes.cast(address, ctypes.POINTER(ffi.wasmtime_error_t)))
 
 
-def _trap_at(address: int | None) -> Exception:
+def _trap_at(address: int) -> Exception:
     return wasmtime.Trap._from_ptr(ctypes.cast(address, ctypes.POINTER(ffi.wasm_trap_t)))
 
 

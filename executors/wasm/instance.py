@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +42,8 @@ class Instance:
         self._engine = engine_for(limits)
         self._ticks = limits.deadline_ticks
         self._closed = False
+        self.calls: dict[str, Call] = {}
+        self.view = memoryview(b"")
         self._store = wasmtime.Store(self._engine)
         limits.apply(self._store)
         self._set_deadline = bind_deadline(self._store)
@@ -64,10 +67,9 @@ class Instance:
         self._memory = memory
         self._length = bind_length(self._store, memory)
         self.calls = {name: call for name in EXPORTS if (call := self._bind(exports, name))}
-        self.view = memoryview(b"")
         self.refresh()
 
-    def _bind(self, exports: wasmtime.InstanceExports, name: str) -> Call | None:
+    def _bind(self, exports: Mapping[str, object], name: str) -> Call | None:
         func = exports.get(name)
         return bind_call(self._store, func, EXPORTS[name]) if isinstance(func, wasmtime.Func) else None
 
@@ -94,7 +96,7 @@ class Instance:
         address = ctypes.cast(self._memory.data_ptr(self._store), ctypes.c_void_p).value
         assert address
         window = (ctypes.c_ubyte * length).from_address(address)  # does not keep the store: this object does
-        return memoryview(np.frombuffer(window, np.uint8))  # through numpy, for a format that takes bytes
+        return np.frombuffer(memoryview(window), np.uint8).data  # through numpy, for a format that takes bytes
 
     def reserve(self, area: Area, size: int, align: int) -> None:
         """Make an area hold at least `size` bytes; what it held is gone when it has to grow.
@@ -138,7 +140,7 @@ class Instance:
             return
         self._closed = True
         self.view = memoryview(b"")  # before the memory that it shows
-        self.calls: dict[str, Call] = {}
+        self.calls = {}
         self._store.close()
         self._linker.close()
         if self._ticks:

@@ -1,0 +1,144 @@
+"""Calls to a worker: requests into one ring, answers out of another, matched by their correlation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import trio
+
+from penstock.executors.codec import Codec
+from penstock.executors.contract import IPCError, Json, NodeExecution, RuntimeData, ServiceError, Validation
+from penstock.executors.translate import contract_error
+from penstock.shm.errors import EndOfChannel, PeerLost, SharedMemoryError, WouldBlock
+from penstock.shm.record import Kind, Outgoing, Record
+from penstock.shm.trio_channel import TrioDoorbell, TrioReceiver, TrioSender
+
+__all__ = ["Calls"]
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    answer: RuntimeData | None = None
+    error: ServiceError | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.answer is not None or self.error is not None
+
+
+class Calls:
+    """Any number of tasks call one node; each gets its own answer. A cancelled caller's late answer is thrown away.
+
+    There is no task that pumps: whoever waits looks at the ring, and hands out what it finds.
+    """
+
+    def __init__(
+        self, node_id: str, session_id: str, bell: TrioDoorbell, requests: TrioSender, answers: TrioReceiver
+    ) -> None:
+        self._node_id = node_id
+        self._bell = bell
+        self._requests = requests
+        self._answers = answers
+        self._encoder = Codec(session_id, requests.name)
+        self._decoder = Codec(session_id, answers.name)
+        self._pending: dict[int, _Call] = {}
+        self._next = 0
+        self._broken: ServiceError | None = None
+        self._turn = trio.Lock()
+        self._waiting = 0
+
+    async def call(self, data: RuntimeData, params: Mapping[str, Json]) -> RuntimeData:
+        """Give the node a datum and wait for its answer.
+
+        Raises:
+            NodeExecution: the node raised, or "IPC send failed" / "IPC receive failed: ..." when its process is gone.
+        """
+        self._next += 1
+        correlation = self._next
+        call = self._pending[correlation] = _Call()
+        message = self._encoder.encode(data, kind=Kind.CALL, correlation=correlation, params=params or None)
+        try:
+            await self._send(message)
+            await self._wait(call)
+        finally:
+            del self._pending[correlation]
+        if call.error is not None:
+            raise call.error
+        assert call.answer is not None
+        return call.answer
+
+    def fail(self, error: ServiceError) -> None:
+        """The process is gone: every call in flight, and every later one, ends with this."""
+        self._broken = error
+        for call in self._pending.values():
+            if not call.done:
+                call.error = self._receive_failed(error)
+        self._bell.ring()
+
+    async def _send(self, message: Outgoing) -> None:
+        async with self._turn:
+            try:
+                if self._broken is not None:
+                    raise PeerLost(str(self._broken))
+                await self._requests.send(message)
+            except SharedMemoryError as error:
+                raise NodeExecution(self._node_id, f"IPC send failed: {error}") from error
+
+    async def _wait(self, call: _Call) -> None:
+        self._waiting += 1
+        self._answers.arm(True)
+        try:
+            await self._bell.until(lambda: self._settled(call))
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._answers.arm(False)
+
+    def _settled(self, call: _Call) -> bool:
+        if not call.done:
+            self._hand_out(call)
+        return call.done
+
+    def _hand_out(self, mine: _Call) -> None:
+        while True:
+            try:
+                record = self._answers.receive_nowait()
+            except WouldBlock:
+                return
+            except (EndOfChannel, PeerLost):
+                return  # `fail` follows, with what became of the process
+            except SharedMemoryError as error:
+                self.fail(contract_error(error, self._answers.name))
+                return
+            call = self._pending.get(record.correlation)
+            if call is not None:  # else its caller was cancelled
+                self._settle(call, record)
+                if call is not mine:
+                    self._bell.ring()  # its own task sleeps, and its ring may just have been drained
+            self._answers.acknowledge()
+
+    def _settle(self, call: _Call, record: Record) -> None:
+        try:
+            data = self._decoder.decode(record)
+            if record.kind == Kind.ERROR:
+                call.error = self._node_error(data.as_json())
+            else:
+                call.answer = data
+        except IPCError as error:
+            call.error = error
+
+    def _node_error(self, said: Mapping[str, str]) -> ServiceError:
+        if said.get("type") == "Validation":
+            return Validation(said["message"])
+        return NodeExecution(
+            self._node_id,
+            said.get("message", ""),
+            kind=said.get("kind", ""),
+            location=said.get("location", ""),
+            details=said.get("details", ""),
+        )
+
+    def _receive_failed(self, error: ServiceError) -> ServiceError:
+        details = error.details if isinstance(error, NodeExecution) else ""
+        return NodeExecution(self._node_id, f"IPC receive failed: {error.message}", details=details)

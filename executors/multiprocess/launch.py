@@ -1,0 +1,65 @@
+"""From a node to its worker: the party, the spec and the supervisor that belong together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from penstock.executors.contract import Validation
+from penstock.executors.multiprocess.messages import LinkSpec, NodeSpec, WorkerSpec
+from penstock.executors.multiprocess.supervisor import Supervisor, WorkerOptions
+from penstock.executors.multiprocess.wiring import Party, Wiring
+from penstock.executors.registry import NodeFactory, type_name
+
+__all__ = ["Launch", "importable_types"]
+
+
+@dataclass(slots=True)
+class Launch:
+    """A worker to be: collect its edges, then `supervisor()`."""
+
+    wiring: Wiring
+    node: NodeSpec
+    types: Mapping[str, str] = field(default_factory=dict)
+    options: WorkerOptions = field(default_factory=WorkerOptions)
+    inputs: list[LinkSpec] = field(default_factory=list)
+    outputs: list[LinkSpec] = field(default_factory=list)
+    party: Party = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.party = self.wiring.party(self.node.node_id)
+
+    def supervisor(self) -> Supervisor:
+        spec = WorkerSpec(
+            self.node,
+            self.party.bell.fds,
+            self.party.family,
+            tuple(self.inputs),
+            tuple(self.outputs),
+            tuple(entry for entry in sys.path if entry),
+            _main_path(self.node.node_type, self.types),
+            self.types,
+        )
+        return Supervisor(self.wiring, self.party, spec, self.options)
+
+
+def importable_types(types: Mapping[str, NodeFactory | str]) -> dict[str, str]:
+    """Node types by name, as another process can import them.
+
+    Raises:
+        Validation: one of them can not be found by another process.
+    """
+    return {name: found if isinstance(found, str) else type_name(found) for name, found in types.items()}
+
+
+def _main_path(node_type: str, types: Mapping[str, str]) -> str | None:
+    """The script of this program, where the node type is defined in it."""
+    if not types.get(node_type, node_type).startswith("__main__:"):
+        return None
+    main: Any = sys.modules.get("__main__")
+    path = getattr(main, "__file__", None)
+    if path is None:
+        raise Validation(f"node type {node_type} is defined in an interactive session: put it into a file")
+    return str(path)

@@ -1,0 +1,338 @@
+"""The supervisor of one worker process: start it, listen to it, notice its end at once, leave nothing of it behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+import trio
+
+from penstock.executors.contract import NodeExecution, ServiceError
+from penstock.executors.multiprocess.messages import WorkerSpec, encode, lines
+from penstock.executors.multiprocess.wiring import Party, Wiring
+
+__all__ = ["Supervisor", "WorkerOptions", "print_output"]
+
+_STDERR_LINES = 20
+_LONGEST_LINE = 1 << 16
+
+OnOutput = Callable[[str, str, str], None]
+
+
+def print_output(node_id: str, stream: str, line: str) -> None:
+    """Pass a line of a worker on to this process's own stream, with the node's name in front."""
+    print(f"[{node_id}] {line}", file=sys.stdout if stream == "stdout" else sys.stderr, flush=True)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """How workers are run.
+
+    Attributes:
+        init_timeout_s: how long a node may take until it is ready (imports, models).
+        grace_s: how long it may take to end after SIGTERM, before SIGKILL.
+        on_output: `on_output(node_id, "stdout" | "stderr", line)` for each line that the worker prints.
+    """
+
+    init_timeout_s: float = 60.0
+    grace_s: float = 3.0
+    on_output: OnOutput = print_output
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a worker says of itself at its end."""
+
+    processed: int = 0
+    busy_ns: int = 0
+    max_rss_kib: int = 0
+    why: str = ""
+    """Why it ended: "ended" (its inputs, its source), "interrupted" (SIGTERM), "peer lost" (a neighbour died)."""
+
+
+@dataclass(slots=True)
+class Ports:
+    """The node's ports, known when it is ready."""
+
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+
+
+@dataclass(eq=False, slots=True)
+class _State:
+    ready: trio.Event = field(default_factory=trio.Event)
+    gone: trio.Event = field(default_factory=trio.Event)
+    failure: ServiceError | None = None
+    finished: bool = False
+    stopping: bool = False
+    announced: bool = False
+
+
+class Supervisor:
+    """One worker. `run` in a nursery, then `wait_ready`, `start`; `stop` ends it in good order.
+
+    Attributes:
+        pid: of the process, once it runs.
+        counters: filled when it has ended by itself.
+    """
+
+    def __init__(self, wiring: Wiring, party: Party, spec: WorkerSpec, options: WorkerOptions | None = None) -> None:
+        self._wiring = wiring
+        self._party = party
+        self._spec = spec
+        self._options = options or WorkerOptions()
+        self._node_id = spec.node.node_id
+        self._state = _State()
+        self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._control: trio.SocketStream | None = None
+        self.pid = 0
+        self.ports = Ports()
+        self.counters = Counters()
+
+    async def run(self) -> None:
+        """Start the process and stay until it is gone and reaped. Cancelling kills it. Never raises for its faults."""
+        lifeline_read, lifeline_write = os.pipe()
+        ours, theirs = socket.socketpair()
+        control_fd = theirs.fileno()
+        try:
+            process = await self._spawn(lifeline_read, control_fd)
+        except OSError as error:
+            self._fail(f"its process could not be started: {error.strerror or error}")
+            os.close(lifeline_write)
+            ours.close()
+            self._say_gone()
+            return
+        finally:
+            os.close(lifeline_read)
+            theirs.close()
+        try:
+            await self._supervise(process, ours)
+        finally:
+            await self._end(process)
+            os.close(lifeline_write)
+
+    async def wait_ready(self) -> None:
+        """Wait until the node is initialized.
+
+        Raises:
+            NodeExecution: it failed, died, or took longer than `init_timeout_s`.
+        """
+        with trio.move_on_after(self._options.init_timeout_s) as scope:
+            await self._state.ready.wait()
+        if scope.cancelled_caught:
+            self._fail(
+                f"was not ready within {self._options.init_timeout_s:g} s (pid {self.pid}); "
+                "give it more with init_timeout, if it loads something large"
+            )
+            self.kill()
+        if self._state.failure is not None:
+            raise self._state.failure
+
+    async def start(self) -> None:
+        """Let the node take its inputs."""
+        if self._control is not None:
+            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self._control.send_all(encode({"type": "start"}))
+
+    @property
+    def failure(self) -> ServiceError | None:
+        """Why the worker failed, if it did."""
+        return self._state.failure
+
+    @property
+    def alive(self) -> bool:
+        return self.pid > 0 and not self._state.gone.is_set()
+
+    async def wait_gone(self) -> None:
+        await self._state.gone.wait()
+
+    def terminate(self) -> None:
+        """Ask the worker to stop: a source ends its stream, another node stops after the datum that it has in hand."""
+        self._state.stopping = True
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the worker's whole group at once."""
+        self._state.stopping = True
+        self._signal(signal.SIGKILL)
+
+    async def stop(self) -> None:
+        """SIGTERM, the grace period, SIGKILL. Returns when the worker is gone."""
+        if not self.alive:
+            return
+        self.terminate()
+        with trio.move_on_after(self._options.grace_s):
+            await self.wait_gone()
+        if self.alive:
+            self.kill()
+        with trio.CancelScope(shield=True):
+            await self.wait_gone()
+
+    async def _spawn(self, lifeline_fd: int, control_fd: int) -> trio.Process:
+        spec = self._spec
+        bells = {*spec.bell, *(fd for link in (*spec.inputs, *spec.outputs) for fd in link.peer_bell)}
+        command = [sys.executable, "-P", "-m", "penstock.executors.multiprocess.worker"]
+        process = await trio.lowlevel.open_process(
+            [*command, str(lifeline_fd), str(control_fd)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=(lifeline_fd, control_fd, *bells),
+            process_group=0,
+        )
+        self.pid = process.pid
+        return process
+
+    async def _supervise(self, process: trio.Process, ours: socket.socket) -> None:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._control = control = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
+        async with process.stdout, process.stderr, control, trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen, control)
+            nursery.start_soon(self._pass_on, process.stdout, "stdout")
+            nursery.start_soon(self._pass_on, process.stderr, "stderr")
+            with contextlib.suppress(trio.BrokenResourceError):
+                await control.send_all(encode(self._spec))
+            await _exited(process)
+            self._announce()
+            # What it wrote last is still in the pipes; a child that left the group may hold them open.
+            nursery.cancel_scope.deadline = trio.current_time() + 1.0
+
+    async def _end(self, process: trio.Process) -> None:
+        """Reap, whatever has happened; the group is ended before its leader is reaped, as its number may be reused."""
+        with trio.CancelScope(shield=True):
+            if not self._state.announced:  # cancelled: it still runs
+                self._end_group()
+                await _exited(process)
+                self._announce()
+            self._judge(await process.wait())
+        self._say_gone()
+
+    def _announce(self) -> None:
+        """The neighbours first: some of them may sleep on what this process did not get to say. Then its group."""
+        self._state.announced = True
+        self._wiring.lost(self._party)
+        self._end_group()
+
+    def _say_gone(self) -> None:
+        self._state.ready.set()
+        self._state.gone.set()
+        self._wiring.bell.ring()
+
+    def _end_group(self) -> None:
+        for child in _strays(self.pid):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                (os.killpg if number is signal.SIGKILL else os.kill)(self.pid, number)
+
+    def _judge(self, status: int) -> None:
+        """Say what the end of the process means, unless it is known already or was asked for."""
+        if self._state.finished or self._state.stopping or self._state.failure is not None:
+            return
+        self._fail(f"its process (pid {self.pid}) {_describe(status)}", details="\n".join(self._stderr))
+
+    def _fail(self, message: str, *, details: str = "") -> None:
+        if self._state.failure is None:
+            self._state.failure = NodeExecution(self._node_id, message, details=details)
+
+    async def _listen(self, control: trio.SocketStream) -> None:
+        buffer = bytearray()
+        with contextlib.suppress(trio.BrokenResourceError):
+            async for chunk in control:
+                buffer += chunk
+                for line in lines(buffer):
+                    self._hear(line)
+
+    def _hear(self, line: bytes) -> None:
+        try:
+            said = json.loads(line)
+            kind = said["type"]
+            match kind:
+                case "ready":
+                    self.ports = Ports(tuple(said["inputs"]), tuple(said["outputs"]))
+                    self._state.ready.set()
+                case "failed" | "error":
+                    self._hear_error(said)
+                case "log":
+                    logging.getLogger(said["logger"]).log(said["level"], "[%s] %s", self._node_id, said["message"])
+                case "finished":
+                    self.counters = Counters(said["processed"], said["busy_ns"], said["max_rss_kib"], said["why"])
+                    self._state.finished = True
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self._fail(f"its process (pid {self.pid}) said something that makes no sense: {error!r}")
+            self.kill()
+
+    def _hear_error(self, said: Mapping[str, Any]) -> None:
+        if self._state.failure is None:
+            self._state.failure = NodeExecution(
+                self._node_id,
+                said["message"],
+                kind=said["kind"],
+                location=said["location"],
+                details=said["details"],
+            )
+        self._wiring.bell.ring()
+
+    async def _pass_on(self, stream: trio.abc.ReceiveStream, name: str) -> None:
+        buffer = bytearray()
+        async for chunk in stream:
+            buffer += chunk
+            for line in lines(buffer):
+                self._print(name, line)
+            if len(buffer) >= _LONGEST_LINE:
+                self._print(name, bytes(buffer))
+                buffer.clear()
+        if buffer:
+            self._print(name, bytes(buffer))
+
+    def _print(self, name: str, line: bytes) -> None:
+        text = line.decode(errors="replace").rstrip("\r")
+        if name == "stderr":
+            self._stderr.append(text)
+        self._options.on_output(self._node_id, name, text)
+
+
+async def _exited(process: trio.Process) -> None:
+    """Wait until a process has exited, without reaping it."""
+    if hasattr(os, "pidfd_open"):
+        pidfd = os.pidfd_open(process.pid)
+        try:
+            await trio.lowlevel.wait_readable(pidfd)
+        finally:
+            os.close(pidfd)
+    else:
+        await process.wait()
+
+
+def _strays(pid: int) -> list[psutil.Process]:
+    """Descendants, also those that left the group: killing the group does not reach them."""
+    strays: list[psutil.Process] = []
+    with contextlib.suppress(psutil.Error):
+        strays += psutil.Process(pid).children(recursive=True)
+    return strays
+
+
+def _describe(status: int) -> str:
+    if status >= 0:
+        return f"exited with code {status} before its work was done"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"

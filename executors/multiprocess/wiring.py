@@ -1,0 +1,196 @@
+"""The wiring of a run: who has which doorbell, and which ring joins whom.
+
+Every ring belongs to the engine, whoever stands at its ends, so that it survives them. A *party* is a process that
+takes part: the engine's own, or a worker. An edge between two workers is a ring that one writes and the other reads;
+the engine only watches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from penstock.executors.contract import AllocationFailed
+from penstock.executors.multiprocess.messages import LinkSpec
+from penstock.shm.arena import ArenaMap, SlabPool
+from penstock.shm.channel import EdgeOptions
+from penstock.shm.doorbell import Doorbell
+from penstock.shm.errors import OutOfSharedMemory
+from penstock.shm.owner import Owner, sweep
+from penstock.shm.ring import Geometry, Ring, RingStatistics
+from penstock.shm.segment import available_bytes
+from penstock.shm.trio_channel import TrioDoorbell, TrioReceiver, TrioSender
+
+__all__ = ["Link", "Party", "Wiring", "check_room"]
+
+DEFAULT_CAPACITY = 64
+DEFAULT_MAX_BYTES = 64 << 20
+
+
+@dataclass(eq=False, slots=True)
+class Party:
+    """A process that takes part: its doorbell, and the name under which it makes arenas."""
+
+    name: str
+    bell: Doorbell
+    family: str
+    lanes: int = 0
+    links_out: list[Link] = field(default_factory=list)
+    links_in: list[Link] = field(default_factory=list)
+
+
+@dataclass(eq=False, slots=True)
+class Link:
+    """A ring from one party to another."""
+
+    name: str
+    writer: Party
+    reader: Party
+    ring: Ring
+    options: EdgeOptions
+
+    def writer_spec(self, port: str | None) -> LinkSpec:
+        """What the writing worker has to know."""
+        return self._spec(port, self.reader)
+
+    def reader_spec(self, port: str | None) -> LinkSpec:
+        """What the reading worker has to know."""
+        return self._spec(port, self.writer)
+
+    def statistics(self) -> RingStatistics:
+        return self.ring.statistics()
+
+    def _spec(self, port: str | None, peer: Party) -> LinkSpec:
+        return LinkSpec(
+            self.name,
+            port,
+            self.ring.segment.name,
+            self.writer.family,
+            peer.bell.fds,
+            self.options.lane,
+            self.options.max_bytes,
+            self.options.timeout_s,
+        )
+
+
+class Wiring:
+    """The shared memory of one run or one bridge. Opening it sweeps what dead runs have left."""
+
+    def __init__(self, what: str) -> None:
+        """Claim a token and the engine's own doorbell.
+
+        Args:
+            what: what the run is, for people who find its leftovers.
+        """
+        sweep()
+        self._owner = Owner(what)
+        self._parties: list[Party] = []
+        self._rings = 0
+        self._families = 0
+        self.bell = TrioDoorbell.create()
+        self.engine = self._add("engine", self.bell)
+        self._pool = SlabPool(self.engine.family)
+        self._arenas: dict[str, ArenaMap] = {}
+
+    def party(self, name: str) -> Party:
+        """A new process, to be."""
+        return self._add(name, Doorbell.create())
+
+    def link(
+        self,
+        name: str,
+        writer: Party,
+        reader: Party,
+        *,
+        capacity: int = DEFAULT_CAPACITY,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        timeout_s: float | None = None,
+    ) -> Link:
+        """A ring from one party to another.
+
+        Raises:
+            AllocationFailed: /dev/shm has no room for it.
+        """
+        geometry = Geometry.fitting(capacity)
+        suffix = f"r{self._rings}"
+        self._rings += 1
+        try:
+            segment = self._owner.create(suffix, geometry.segment_bytes, what=f"the ring of edge {name}")
+        except OutOfSharedMemory as error:
+            raise AllocationFailed(str(error)) from error
+        options = EdgeOptions(name=name, lane=writer.lanes, max_bytes=max_bytes, timeout_s=timeout_s)
+        link = Link(name, writer, reader, Ring.format(segment, geometry), options)
+        writer.lanes += 1
+        writer.links_out.append(link)
+        reader.links_in.append(link)
+        return link
+
+    def sender(self, link: Link) -> TrioSender:
+        """The engine's end of a link that it writes."""
+        return TrioSender(link.ring, self._pool, self.bell, link.reader.bell, link.options)
+
+    def receiver(self, link: Link) -> TrioReceiver:
+        """The engine's end of a link that it reads."""
+        arenas = self._arenas.setdefault(link.writer.family, ArenaMap(link.writer.family))
+        return TrioReceiver(link.ring, arenas, self.bell, link.writer.bell, link.options)
+
+    def lost(self, party: Party) -> None:
+        """A process is gone: tell everyone who shares a ring with it, before anything else is done about it.
+
+        A writer that is killed between its position and its bell leaves the reader asleep on a full ring.
+        """
+        for link in party.links_out:
+            link.ring.writer_lost()
+            link.reader.bell.ring()
+        for link in party.links_in:
+            link.ring.reader_lost()
+            link.writer.bell.ring()
+
+    def release(self, party: Party) -> None:
+        """Remove a party whose process is gone, with its links. Idempotent."""
+        if party not in self._parties:
+            return
+        self._parties.remove(party)
+        for link in party.links_out:
+            link.reader.links_in.remove(link)
+            self._owner.release(link.ring.segment)
+        for link in party.links_in:
+            link.writer.links_out.remove(link)
+            self._owner.release(link.ring.segment)
+        self._owner.release_family(party.family)
+        self._arenas.pop(party.family, None)
+        party.bell.close()
+
+    def close(self) -> None:
+        """Remove every segment, also those that workers made. Views that are still held stay valid. Idempotent."""
+        self._pool.close()
+        self._owner.close()
+        for party in self._parties:
+            party.bell.close()
+
+    def _add(self, name: str, bell: Doorbell) -> Party:
+        party = Party(name, bell, self._owner.family(f"a{self._families}"))
+        self._families += 1
+        self._parties.append(party)
+        return party
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def check_room(capacities: list[int], what: str) -> None:
+    """See that the rings of a plan fit, before the first one is made.
+
+    Raises:
+        AllocationFailed: they do not; the text says how much all of them need.
+    """
+    needed = sum(Geometry.fitting(capacity).segment_bytes for capacity in capacities)
+    available = available_bytes()
+    if available is not None and needed > available:
+        raise AllocationFailed(str(OutOfSharedMemory(what, needed, available)))

@@ -1,0 +1,81 @@
+"""The wasm bridge: nodes in a sandbox of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+from penstock.executors.contract import ExecutorNotInitialized, ExecutorType, Json, Validation
+from penstock.executors.inprocess import InProcessBridge
+from penstock.executors.local import LocalNode
+from penstock.executors.wasm.limits import WasmLimits
+from penstock.executors.wasm.node import Description, WasmNode, describe
+
+__all__ = ["WasmExecutorBridge", "WasmType"]
+
+
+class WasmType:
+    """A .wasm file as a node type: called with parameters, it gives a node."""
+
+    def __init__(self, path: str, limits: WasmLimits | None = None) -> None:
+        self.path = path
+        self.limits = limits or WasmLimits()
+
+    @cached_property
+    def description(self) -> Description:
+        """What the guest says of itself.
+
+        Raises:
+            Validation: the file is no node of this ABI; with its name and every reason.
+        """
+        return describe(self.path, self.limits)
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        return self.description.inputs
+
+    @property
+    def outputs(self) -> Mapping[str, str]:
+        return self.description.outputs
+
+    def __call__(self, **params: Json) -> WasmNode:
+        return WasmNode(self.path, params, self.limits)
+
+
+class WasmExecutorBridge(InProcessBridge):
+    """Runs .wasm files, each node an instance of its own, always within limits; the host survives every trap.
+
+    The type of a node is the path of its file, or a short name for one.
+    """
+
+    executor_type = ExecutorType.WASM
+
+    def __init__(
+        self,
+        session_id: str | None = None,
+        *,
+        nodes: Mapping[str, str | Path] | None = None,
+        limits: WasmLimits | None = None,
+    ) -> None:
+        """Make a bridge.
+
+        Args:
+            session_id: given to nodes in their context.
+            nodes: paths of .wasm files by short name.
+            limits: of every node.
+        """
+        super().__init__(session_id)
+        self._paths = {name: str(path) for name, path in (nodes or {}).items()}
+        self._limits = limits
+
+    def _build(self, node_id: str, node_type: str, params: Mapping[str, Json]) -> LocalNode:
+        path = self._paths.get(node_type, node_type)
+        if not path.endswith(".wasm"):
+            raise Validation(f"Unknown node type: {node_type}")
+        return LocalNode(WasmType(path, self._limits), self._context(node_id, node_type, params))
+
+    async def _missing(self, node_id: str, node_type: str, live_type: str | None) -> None:
+        if live_type is not None:
+            raise Validation(f"Node {node_id!r} is a {live_type}, not a {node_type}")
+        raise ExecutorNotInitialized(self.executor_type)

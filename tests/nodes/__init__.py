@@ -1,0 +1,1 @@
+"""Nodes that the tests run, in a module that worker processes can import."""
