@@ -22,6 +22,7 @@ MAGIC = int.from_bytes(b"PSF1", "little")
 
 AUDIO, TEXT, TENSOR, JSON, BYTES = 1, 2, 3, 4, 5
 PLANAR = 2
+_SHAPED, _TEXTS = frozenset({AUDIO, TENSOR}), frozenset({TEXT, JSON})
 
 _DTYPES = tuple(np.dtype(name) for name in ("u1", "<i2", "<i4", "<i8", "<f4", "<f8"))
 _CODES = {dtype: code for code, dtype in enumerate(_DTYPES)}
@@ -92,7 +93,7 @@ def pack_frame(
         Unsayable: a field of the datum does not fit into its field of the frame.
     """
     kind, code = codes_of(data)
-    shape = data.shape if kind in {AUDIO, TENSOR} else (size,)
+    shape = data.shape if kind in _SHAPED else (size,)
     pad = _PADDING[len(shape)]
     try:
         FRAME.pack_into(
@@ -144,7 +145,7 @@ def datum(header: Header, payload: bytes, session_id: str, timestamp_ns: int, me
         return RuntimeData(DataType.TENSOR, payload, session_id, timestamp_ns, dtype, shape, meta=meta)
     if kind == BYTES:
         return RuntimeData(DataType.TENSOR, payload, session_id, timestamp_ns, _DTYPES[0], (len(payload),), meta=meta)
-    if kind in {TEXT, JSON}:
+    if kind in _TEXTS:
         _check_text(payload, is_json=kind == JSON)
         return RuntimeData(
             DataType.TEXT if kind == TEXT else DataType.JSON, payload, session_id, timestamp_ns, meta=meta

@@ -130,11 +130,12 @@ class Guest:
         self._what = "ps_process"
         count = self._ps_process(self._handle, self._frame.pointer)
         self._instance.refresh()
-        if count == 0:
+        if count == 1:
+            return [self._take(self._frame.pointer)]
+        if not self._checked(count):
             return []
-        count = self._checked(count)
         first = self._take(self._frame.pointer)
-        return [first] if count == 1 else [first, *self._more(count - 1, len(first.payload))]
+        return [first, *self._more(count - 1, len(first.payload))]
 
     def _put(self, data: RuntimeData) -> None:
         """Copy a datum into the guest, and write its frame."""
