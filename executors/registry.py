@@ -20,7 +20,7 @@ NodeFactory: TypeAlias = Callable[..., Any]
 
 ENTRY_POINTS = "penstock.nodes"
 _MAIN = "__mp_main__"
-_FILES = {".wasm": "penstock.executors.wasm.bridge:WasmType"}
+_FILES = {".wasm": "penstock.executors.wasm.type:WasmType"}
 """Node types that are files: the suffix, and what makes a node type of the path. Imported when one is met."""
 
 

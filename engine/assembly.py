@@ -1,0 +1,109 @@
+"""From a plan to the parts of a run: edges, rings, local nodes and workers, connected and not yet started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from penstock.engine.edge import EdgeReceiver, LocalEdge, RingReceiverEnd, RingSenderEnd
+from penstock.engine.local_task import LocalTask, Outputs
+from penstock.engine.plan import Plan, PlannedEdge, PlannedNode
+from penstock.executors.codec import Codec
+from penstock.executors.contract import NodeContext
+from penstock.executors.local import LocalNode
+from penstock.executors.multiprocess.launch import Launch
+from penstock.executors.multiprocess.messages import NodeSpec
+from penstock.executors.multiprocess.supervisor import OnOutput, Supervisor, WorkerOptions
+from penstock.executors.multiprocess.wiring import Link, Party, Wiring, check_room
+
+__all__ = ["Assembly"]
+
+
+@dataclass(slots=True)
+class Assembly:
+    """The parts of a run.
+
+    Attributes:
+        tasks: the nodes of this process.
+        workers: the supervisors of the others.
+        local_edges, links: every edge of the plan is one of them.
+    """
+
+    plan: Plan
+    session_id: str
+    tasks: dict[str, LocalTask] = field(default_factory=dict)
+    workers: dict[str, Supervisor] = field(default_factory=dict)
+    local_edges: dict[PlannedEdge, LocalEdge] = field(default_factory=dict)
+    links: dict[PlannedEdge, Link] = field(default_factory=dict)
+    _launches: dict[str, Launch] = field(default_factory=dict)
+
+    def build(self, wiring: Wiring | None, *, grace_s: float, on_output: OnOutput) -> None:
+        """Make all parts. Without shared edges there is no wiring, and no shared memory.
+
+        Raises:
+            AllocationFailed: /dev/shm is too small for the rings of all edges together.
+            NodeExecution: the constructor of a node of this process failed.
+        """
+        if wiring is not None:
+            self._launch_workers(wiring, grace_s, on_output)
+            self._make_links(wiring)
+        for edge in self.plan.edges:
+            if not edge.shared:
+                decl = edge.decl
+                self.local_edges[edge] = LocalEdge(edge.name, decl.capacity, decl.max_bytes, decl.timeout_s)
+        for node in self.plan.nodes:
+            if not node.in_worker:
+                self.tasks[node.node_id] = self._local_task(node, wiring)
+        for node_id, launch in self._launches.items():
+            self.workers[node_id] = launch.supervisor()
+
+    def _launch_workers(self, wiring: Wiring, grace_s: float, on_output: OnOutput) -> None:
+        for node in self.plan.nodes:
+            if node.in_worker:
+                name = node.import_name
+                spec = NodeSpec(node.node_id, name, dict(node.params), self.session_id)
+                options = WorkerOptions(node.decl.init_timeout_s, grace_s, on_output)
+                self._launches[node.node_id] = Launch(wiring, spec, {}, options)
+
+    def _make_links(self, wiring: Wiring) -> None:
+        shared = [edge for edge in self.plan.edges if edge.shared]
+        what = f"the shared memory of pipeline {self.plan.name!r} ({len(shared)} edges between processes)"
+        check_room([edge.decl.capacity for edge in shared], what)
+        for edge in shared:
+            decl = edge.decl
+            link = wiring.link(
+                edge.name,
+                self._party(edge.source, wiring),
+                self._party(edge.target, wiring),
+                capacity=decl.capacity,
+                max_bytes=decl.max_bytes,
+                timeout_s=decl.timeout_s,
+            )
+            self.links[edge] = link
+            if edge.source.in_worker:
+                self._launches[edge.source.node_id].outputs.append(link.writer_spec(edge.source_port))
+            if edge.target.in_worker:
+                self._launches[edge.target.node_id].inputs.append(link.reader_spec(edge.target_port))
+
+    def _party(self, node: PlannedNode, wiring: Wiring) -> Party:
+        return self._launches[node.node_id].party if node.in_worker else wiring.engine
+
+    def _local_task(self, node: PlannedNode, wiring: Wiring | None) -> LocalTask:
+        ctx = NodeContext(node.node_id, node.type_name, dict(node.params), self.session_id)
+        local = LocalNode(node.factory, ctx, thread=node.decl.thread)
+        inputs = [(edge.target_port, self._receiver(edge, wiring)) for edge in node.edges_in]
+        outputs: dict[str, Outputs] = {}
+        for edge in node.edges_out:
+            port = outputs.setdefault(edge.source_port, Outputs(Codec(self.session_id, edge.name)))
+            if edge.shared:
+                assert wiring is not None
+                port.rings.append(RingSenderEnd(wiring.sender(self.links[edge])))
+            else:
+                port.edges.append(self.local_edges[edge])
+        return LocalTask(local, inputs, outputs)
+
+    def _receiver(self, edge: PlannedEdge, wiring: Wiring | None) -> EdgeReceiver:
+        if not edge.shared:
+            return self.local_edges[edge]
+        assert wiring is not None
+        return RingReceiverEnd(wiring.receiver(self.links[edge]), Codec(self.session_id, edge.name))
+

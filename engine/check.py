@@ -1,0 +1,244 @@
+"""The check of a whole pipeline before anything starts: every problem at once, each with its place and its remedy."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+
+from penstock.engine.catalogue import Catalogue, FoundType
+from penstock.engine.nodes import BUILTIN
+from penstock.engine.pipeline import EdgeDecl, NodeDecl, Pipeline, PortRef
+from penstock.engine.plan import Plan, PlannedEdge, PlannedNode
+from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
+from penstock.executors.contract import DataType, ExecutorType, ServiceError, Validation
+
+__all__ = ["check"]
+
+_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_TYPES = {data_type.value.lower() for data_type in DataType}
+
+
+def check(pipeline: Pipeline, *, only_native: bool) -> Plan:
+    """The plan of a pipeline.
+
+    Raises:
+        PipelineInvalid: with all the problems there are.
+    """
+    return _Checker(pipeline, only_native=only_native).plan()
+
+
+class _Checker:
+    """Collects problems while it plans."""
+
+    def __init__(self, pipeline: Pipeline, *, only_native: bool) -> None:
+        self._pipeline = pipeline
+        self._only_native = only_native
+        self._catalogue = Catalogue(os.path.dirname(pipeline.file))
+        self._problems = list(pipeline.problems)
+        self._nodes: dict[str, PlannedNode | None] = {}  # None: known, but with problems of its own
+        self._edges: list[PlannedEdge] = []
+
+    def plan(self) -> Plan:
+        for decl in self._pipeline.nodes:
+            self._plan_node(decl)
+        for edge in self._pipeline.edges:
+            self._plan_edge(edge)
+        if not self._pipeline.nodes and not self._problems:
+            self._problems.append(Problem(_start_of(self._pipeline), "the pipeline has no nodes"))
+        if not self._problems:
+            self._problems += self._unfed()
+        order = self._in_order()
+        if self._problems:
+            raise PipelineInvalid(self._problems)
+        return Plan(self._pipeline.name, order, self._edges)
+
+    # Nodes
+
+    def _plan_node(self, decl: NodeDecl) -> None:
+        if not _ID.fullmatch(decl.node_id):
+            self._problem(decl, "is no name: letters, digits, _ and -, beginning with a letter")
+            return
+        if decl.node_id in self._nodes:
+            self._problem(decl, "there is a node of this name already: names are unique")
+            return
+        self._nodes[decl.node_id] = None
+        try:
+            found = self._catalogue.find(decl)
+        except ServiceError as error:
+            self._problem(decl, error.message)
+            return
+        before = len(self._problems)
+        params, problems = self._catalogue.check_params(decl, found)
+        self._problems += problems
+        executor, in_worker = self._place(decl, found)
+        self._check_ports(decl, found)
+        if len(self._problems) == before:
+            self._ask_node(decl, found, params)
+        if len(self._problems) == before:
+            self._nodes[decl.node_id] = PlannedNode(
+                decl,
+                found.shown_name,
+                found.factory,
+                found.import_name,
+                params,
+                executor,
+                in_worker,
+                found.signature.inputs,
+                found.signature.outputs,
+                found.signature.is_source,
+            )
+
+    def _place(self, decl: NodeDecl, found: FoundType) -> tuple[ExecutorType, bool]:
+        is_wasm = found.guest_params is not None
+        executor = decl.executor or self._pipeline.routes.executor_for(found.shown_name)
+        if is_wasm and executor is ExecutorType.NATIVE:
+            self._problem(decl, "a .wasm file runs on the executors wasm and multiprocess, not native")
+        if not is_wasm and executor is ExecutorType.WASM:
+            self._problem(decl, f"{found.shown_name} is no .wasm file: leave `executor: wasm` out")
+        in_worker = executor is ExecutorType.MULTIPROCESS
+        if self._only_native:
+            return (ExecutorType.WASM if is_wasm else ExecutorType.NATIVE), False
+        if in_worker and not found.import_name:
+            self._problem(decl, f"{found.shown_name} can not be found by a worker: define it at the top of a module")
+        if in_worker and decl.thread:
+            self._problem(decl, "`thread` is for native nodes: a worker is a process of its own")
+        if decl.limits and (in_worker or not is_wasm):
+            self._problem(decl, "`limits` are for nodes on the wasm executor")
+        return executor, in_worker
+
+    def _check_ports(self, decl: NodeDecl, found: FoundType) -> None:
+        for side in (found.signature.inputs, found.signature.outputs):
+            for port, accepted in side.items():
+                unknown = _split(accepted) - _TYPES - {"any"}
+                if unknown:
+                    self._problem(
+                        decl, f"port {port!r} of {found.shown_name} has the type {accepted!r}; there is {_all_types()}"
+                    )
+
+    def _ask_node(self, decl: NodeDecl, found: FoundType, params: Mapping[str, object]) -> None:
+        """Let a node say what is wrong with the values: in its constructor (built-in ones) and in `check()`."""
+        if found.guest_params is not None:
+            return
+        if found.import_name not in BUILTIN.values() and not hasattr(found.factory, "check"):
+            return
+        try:
+            node = found.factory(**found.signature.accepted(params))  # type: ignore[arg-type]
+            if hasattr(node, "check"):
+                node.check()
+        except (Validation, ValueError, TypeError, OSError) as error:
+            self._problem(decl, str(error))
+
+    # Edges
+
+    def _plan_edge(self, edge: EdgeDecl) -> None:
+        source = self._end(edge, edge.source)
+        target = self._end(edge, edge.target)
+        if edge.capacity < 1 or edge.max_bytes < 1:
+            self._edge_problem(edge, "capacity and max_bytes are at least 1")
+        if edge.timeout_s is not None and edge.timeout_s <= 0:
+            self._edge_problem(edge, "timeout is above 0, in seconds")
+        if source is None or target is None:
+            return
+        source_port = self._port(edge, edge.source, source.outputs, "output")
+        target_port = self._port(edge, edge.target, target.inputs, "input")
+        if source_port is None or target_port is None:
+            return
+        self._check_types(edge, source, source_port, target, target_port)
+        planned = PlannedEdge(edge, source, source_port, target, target_port)
+        if any(planned.name == other.name for other in self._edges):
+            self._edge_problem(edge, "this edge is there already")
+            return
+        self._edges.append(planned)
+        source.edges_out.append(planned)
+        target.edges_in.append(planned)
+
+    def _end(self, edge: EdgeDecl, ref: PortRef) -> PlannedNode | None:
+        if ref.node_id not in self._nodes:
+            self._edge_problem(edge, f"there is no node {ref.node_id!r}: {did_you_mean(ref.node_id, self._nodes)}")
+        return self._nodes.get(ref.node_id)
+
+    def _port(self, edge: EdgeDecl, ref: PortRef, ports: Mapping[str, str], side: str) -> str | None:
+        if ref.port in ports:
+            return ref.port
+        if not ports:
+            self._edge_problem(edge, f"node {ref.node_id!r} has no {side}s")
+        elif ref.port is not None:
+            self._edge_problem(
+                edge, f"node {ref.node_id!r} has no {side} {ref.port!r}: {did_you_mean(ref.port, ports)}"
+            )
+        elif len(ports) > 1:
+            self._edge_problem(
+                edge, f"node {ref.node_id!r} has the {side}s {', '.join(ports)}: say which, as {ref.node_id}.PORT"
+            )
+        else:
+            return next(iter(ports))
+        return None
+
+    def _check_types(
+        self, edge: EdgeDecl, source: PlannedNode, source_port: str, target: PlannedNode, target_port: str
+    ) -> None:
+        gives, takes = _split(source.outputs[source_port]), _split(target.inputs[target_port])
+        if "any" not in gives | takes and not gives & takes:
+            self._edge_problem(
+                edge,
+                f"{source.node_id}.{source_port} gives {source.outputs[source_port]}, "
+                f"but {target.node_id}.{target_port} takes {target.inputs[target_port]}",
+            )
+
+    # The whole
+
+    def _unfed(self) -> Iterator[Problem]:
+        """Inputs that nothing is connected to: their nodes would wait for ever, or run without."""
+        for node in self._planned():
+            fed = {edge.target_port for edge in node.edges_in}
+            for port in node.inputs:
+                if port not in fed:
+                    yield Problem(node.decl.where, f"node {node.node_id!r}: nothing is connected to its input {port!r}")
+
+    def _in_order(self) -> list[PlannedNode]:
+        """The nodes with every edge pointing forward; a cycle is a problem."""
+        nodes = self._planned()
+        waiting = {node.node_id: len(node.edges_in) for node in nodes}
+        order = [node for node in nodes if not waiting[node.node_id]]
+        for node in order:  # grows while it is walked
+            for edge in node.edges_out:
+                waiting[edge.target.node_id] -= 1
+                if not waiting[edge.target.node_id]:
+                    order.append(edge.target)
+        if len(order) < len(nodes):
+            self._problems.append(self._cycle([node for node in nodes if node not in order]))
+        return order
+
+    @staticmethod
+    def _cycle(nodes: list[PlannedNode]) -> Problem:
+        """Walk backwards from a node that is on a cycle or behind one, until a node comes up again."""
+        path = [nodes[0]]
+        while True:
+            edge = next(edge for edge in path[-1].edges_in if edge.source in nodes)
+            if edge.source in path:
+                members = [*path[path.index(edge.source) :], edge.source][::-1]
+                names = " -> ".join(node.node_id for node in members)
+                return Problem(edge.decl.where, f"the edges form a cycle: {names}; remove one of them")
+            path.append(edge.source)
+
+    def _planned(self) -> list[PlannedNode]:
+        return [node for node in self._nodes.values() if node is not None]
+
+    def _problem(self, decl: NodeDecl, text: str) -> None:
+        self._problems.append(Problem(decl.where, f"node {decl.node_id!r}: {text}"))
+
+    def _edge_problem(self, edge: EdgeDecl, text: str) -> None:
+        self._problems.append(Problem(edge.where, f"edge {edge.source} -> {edge.target}: {text}"))
+
+
+def _split(accepted: str) -> set[str]:
+    return {part.strip() for part in accepted.split("|")}
+
+
+def _all_types() -> str:
+    return ", ".join([*sorted(_TYPES), "any"])
+
+
+def _start_of(pipeline: Pipeline) -> Where:
+    return Where(pipeline.file, 1 if pipeline.file else 0)

@@ -1,0 +1,177 @@
+"""The ends of an edge as a node of this process sees them: a bounded channel here, or a ring to another process."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from penstock.executors.codec import Codec
+from penstock.executors.contract import BackpressureTimeout, EndOfStream, RuntimeData
+from penstock.executors.translate import contract_error
+from penstock.shm.errors import EndOfChannel, PeerLost, SharedMemoryError
+from penstock.shm.record import Outgoing
+from penstock.shm.trio_channel import TrioReceiver, TrioSender
+
+__all__ = ["EdgeReceiver", "LocalEdge", "NeighbourLost", "RingReceiverEnd", "RingSenderEnd"]
+
+
+class NeighbourLost(Exception):
+    """The process at the other end is gone; its supervisor says why."""
+
+
+class EdgeReceiver(Protocol):
+    """Where a node's data come from."""
+
+    async def receive(self) -> RuntimeData:
+        """The next datum; raises `EndOfStream`."""
+        ...
+
+    def acknowledge(self) -> None:
+        """The oldest datum is done with."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalStatistics:
+    """What has passed an edge inside this process."""
+
+    sent: int
+    acknowledged: int
+    sent_bytes: int
+
+
+class LocalEdge:
+    """A bounded channel between two tasks; copies nothing. Like a ring, it counts a datum until it is done with."""
+
+    def __init__(self, name: str, capacity: int, max_bytes: int, timeout_s: float | None) -> None:
+        self.name = name
+        self._capacity = capacity
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+        self._waiting: deque[RuntimeData] = deque()
+        self._taken: deque[int] = deque()  # sizes of what was received and not acknowledged
+        self._pending_bytes = 0
+        self._ended = False
+        self._reader = trio.lowlevel.ParkingLot()
+        self._writer = trio.lowlevel.ParkingLot()
+        self._sent = self._acknowledged = self._sent_bytes = 0
+
+    async def send(self, data: RuntimeData) -> None:
+        """Put a datum in, waiting for room.
+
+        Raises:
+            BackpressureTimeout: there was none within the edge's timeout.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        nbytes = data.nbytes
+        if self._fits(nbytes):
+            self._put(data, nbytes)
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
+        with trio.move_on_after(float("inf") if self._timeout_s is None else self._timeout_s):
+            while not self._fits(nbytes):
+                await self._writer.park()
+            self._put(data, nbytes)
+            return
+        assert self._timeout_s is not None
+        raise BackpressureTimeout(self._timeout_s)
+
+    def end(self) -> None:
+        """Nothing follows. Idempotent."""
+        self._ended = True
+        self._reader.unpark_all()
+
+    async def receive(self) -> RuntimeData:
+        """The next datum, waiting for it.
+
+        Raises:
+            EndOfStream: there will be none.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._waiting:
+            if self._ended:
+                raise EndOfStream
+            await self._reader.park()
+        data = self._waiting.popleft()
+        self._taken.append(data.nbytes)
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return data
+
+    def acknowledge(self) -> None:
+        """The oldest datum that was received is done with."""
+        self._pending_bytes -= self._taken.popleft()
+        self._acknowledged += 1
+        self._writer.unpark()
+
+    def statistics(self) -> LocalStatistics:
+        return LocalStatistics(self._sent, self._acknowledged, self._sent_bytes)
+
+    def _fits(self, nbytes: int) -> bool:
+        pending = len(self._waiting) + len(self._taken)
+        return not pending or (pending < self._capacity and self._pending_bytes + nbytes <= self._max_bytes)
+
+    def _put(self, data: RuntimeData, nbytes: int) -> None:
+        self._waiting.append(data)
+        self._pending_bytes += nbytes
+        self._sent += 1
+        self._sent_bytes += nbytes
+        self._reader.unpark()
+
+
+class RingSenderEnd:
+    """The end of an edge into a worker."""
+
+    def __init__(self, sender: TrioSender) -> None:
+        self.name = sender.name
+        self._sender = sender
+
+    async def send(self, message: Outgoing) -> None:
+        """Publish a message, which other edges may carry too, waiting for room.
+
+        Raises:
+            NeighbourLost: the worker is gone.
+            BackpressureTimeout, AllocationFailed, IPCError: the edge failed.
+        """
+        try:
+            await self._sender.send(message)
+        except PeerLost:
+            raise NeighbourLost from None
+        except SharedMemoryError as error:
+            raise contract_error(error, self.name) from error
+
+    def end(self) -> None:
+        """Nothing follows. Idempotent."""
+        self._sender.end()
+
+
+class RingReceiverEnd:
+    """The end of an edge out of a worker."""
+
+    def __init__(self, receiver: TrioReceiver, codec: Codec) -> None:
+        self._receiver = receiver
+        self._codec = codec
+
+    async def receive(self) -> RuntimeData:
+        """The next datum, waiting for it.
+
+        Raises:
+            EndOfStream: there will be none.
+            NeighbourLost: there will be none, as the worker is gone.
+            IPCError: what stands there makes no sense.
+        """
+        try:
+            record = await self._receiver.receive()
+        except EndOfChannel:
+            raise EndOfStream from None
+        except PeerLost:
+            raise NeighbourLost from None
+        except SharedMemoryError as error:
+            raise contract_error(error, self._receiver.name) from error
+        return self._codec.decode(record)
+
+    def acknowledge(self) -> None:
+        """The oldest datum that was received is done with."""
+        self._receiver.acknowledge()

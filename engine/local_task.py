@@ -1,0 +1,132 @@
+"""Drives a node of this process: takes from its input edges, lets it work, puts into its output edges."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import trio
+
+from penstock.engine.edge import EdgeReceiver, LocalEdge, RingSenderEnd
+from penstock.executors.codec import Codec
+from penstock.executors.contract import EndOfStream, RuntimeData
+from penstock.executors.local import LocalNode
+
+__all__ = ["LocalTask", "Outputs"]
+
+
+class Outputs:
+    """Everything that is connected to one output port."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.edges: list[LocalEdge] = []
+        self.rings: list[RingSenderEnd] = []
+        self._codec = codec
+
+    async def send(self, data: RuntimeData) -> None:
+        """Send a datum along every edge; what goes into shared memory is encoded, and written if large, once."""
+        for edge in self.edges:
+            await edge.send(data)
+        if self.rings:
+            message = self._codec.encode(data)
+            for ring in self.rings:
+                await ring.send(message)
+
+    def end(self) -> None:
+        for edge in self.edges:
+            edge.end()
+        for ring in self.rings:
+            ring.end()
+
+
+class LocalTask:
+    """One node of this process.
+
+    Attributes:
+        processed: data given to it; by a source, made by it.
+        busy_ns: time in the node, without waiting for room on its outputs.
+    """
+
+    def __init__(self, node: LocalNode, inputs: list[tuple[str, EdgeReceiver]], outputs: Mapping[str, Outputs]) -> None:
+        self._node = node
+        self._inputs = inputs
+        self._outputs = outputs
+        self._source_scope = trio.CancelScope()
+        self._turn = trio.Lock()
+        self._emit_ns = 0
+        self.processed = 0
+        self.busy_ns = 0
+
+    async def initialize(self) -> None:
+        await self._node.initialize()
+
+    async def run(self) -> None:
+        """Work until the inputs, or the source, have ended; flush; end the outputs."""
+        if self._node.host.is_source:
+            with self._source_scope:
+                await self._timed_produce()
+        elif len(self._inputs) == 1:
+            port, edge = self._inputs[0]
+            await self._consume(port, edge)
+        else:
+            async with trio.open_nursery() as nursery:
+                for port, edge in self._inputs:
+                    nursery.start_soon(self._consume_in_turn, port, edge)
+        await self._node.flush(self._emit)
+        for outputs in self._outputs.values():
+            outputs.end()
+
+    async def cleanup(self) -> None:
+        await self._node.cleanup()
+
+    def stop_producing(self) -> None:
+        """End a source's stream where it is; for any other node nothing happens."""
+        self._source_scope.cancel()
+
+    async def _consume(self, port: str, edge: EdgeReceiver) -> None:
+        while True:
+            try:
+                data = await edge.receive()
+            except EndOfStream:
+                return
+            await self._process(data, port)
+            del data  # a view in it must not outlive its acknowledgement by our doing
+            edge.acknowledge()
+
+    async def _consume_in_turn(self, port: str, edge: EdgeReceiver) -> None:
+        while True:
+            try:
+                data = await edge.receive()
+            except EndOfStream:
+                return
+            async with self._turn:  # a node works on one datum at a time
+                await self._process(data, port)
+            del data
+            edge.acknowledge()
+
+    async def _process(self, data: RuntimeData, port: str) -> None:
+        start, waited = time.perf_counter_ns(), self._emit_ns
+        await self._node.process(data, self._emit, port)
+        self.processed += 1
+        self.busy_ns += time.perf_counter_ns() - start - (self._emit_ns - waited)
+
+    async def _timed_produce(self) -> None:
+        start = time.perf_counter_ns()
+        try:
+            await self._node.produce(self._emit_produced)
+        finally:
+            self.busy_ns = time.perf_counter_ns() - start - self._emit_ns
+
+    async def _emit_produced(self, port: str, data: RuntimeData) -> None:
+        await self._emit(port, data)
+        self.processed += 1
+
+    async def _emit(self, port: str, data: RuntimeData) -> None:
+        outputs = self._outputs.get(port)
+        if outputs is None:
+            return  # nothing is connected to this port
+        start = time.perf_counter_ns()
+        try:
+            await outputs.send(data)
+        finally:
+            self._emit_ns += time.perf_counter_ns() - start

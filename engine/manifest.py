@@ -1,0 +1,188 @@
+"""Pipelines from YAML. What is wrong is collected with its line, and reported together with the check's own problems.
+
+```yaml
+penstock: 1                 # version of this format
+name: demo
+nodes:
+  tone: {type: tone, params: {frequency_hz: 440, duration_s: 1}}
+  out:  {type: wav_sink, executor: multiprocess, params: {path: tone.wav}}
+edges:
+  - tone -> out
+  - {from: tone, to: out, capacity: 8, max_bytes: 1000000, timeout: 5}
+executors:                  # optional: where types run that do not say so themselves
+  "my.models:*": multiprocess
+```
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from penstock.engine.pipeline import EdgeDecl, NodeDecl, Pipeline, PortRef, executor_of, parse_chain
+from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
+from penstock.executors.contract import ExecutorType
+from penstock.executors.router import Routes
+
+__all__ = ["load"]
+
+_TOP = {"penstock", "name", "nodes", "edges", "executors"}
+_NODE = {"type", "params", "executor", "thread", "init_timeout", "limits"}
+_EDGE = {"from", "to", "capacity", "max_bytes", "timeout"}
+_EXECUTORS = [executor.value.lower() for executor in ExecutorType]
+
+
+def load(path: str | os.PathLike[str]) -> Pipeline:
+    """The pipeline of a manifest. Problems of its contents are found here and reported when it is checked.
+
+    Raises:
+        PipelineInvalid: the file can not be read, or is no YAML.
+    """
+    file = os.fspath(path)
+    return _Reader(file).read(_parse(file))
+
+
+def _parse(file: str) -> Any:
+    yaml = YAML(typ="rt")  # keeps lines, refuses duplicate keys, and builds nothing but plain data
+    try:
+        with open(file, encoding="utf-8") as stream:
+            return yaml.load(stream)
+    except OSError as error:
+        raise PipelineInvalid([Problem(Where(file), f"the manifest can not be read: {error.strerror}")]) from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = Where(file, mark.line + 1 if mark is not None else 0)
+        text = str(error.problem or error.context or "this is no YAML").strip()
+        if text.startswith("found duplicate key"):
+            text = text.split(" with value", 1)[0].replace("found duplicate key", "there are two of the name")
+        raise PipelineInvalid([Problem(where, text)]) from None
+    except (YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise PipelineInvalid([Problem(Where(file), f"this is no YAML: {error}")]) from None
+
+
+class _Reader:
+    """Turns parsed YAML into a `Pipeline`, noting what does not fit."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._pipeline = Pipeline(os.path.splitext(os.path.basename(file))[0])
+        self._pipeline.file = os.path.abspath(file)
+
+    def read(self, document: Any) -> Pipeline:
+        if not isinstance(document, CommentedMap):
+            raise PipelineInvalid(
+                [Problem(Where(self._file, 1), "a manifest is a mapping with the keys `nodes` and `edges`")]
+            )
+        self._check_keys(document, _TOP, "a manifest")
+        version = document.get("penstock", 1)
+        if version != 1:
+            self._problem(document, "penstock", f"this penstock reads manifests of version 1, not {version!r}")
+        self._pipeline.name = str(document.get("name", self._pipeline.name))
+        for key, kind, shape in (("nodes", CommentedMap, "a mapping"), ("edges", CommentedSeq, "a list")):
+            if document.get(key) is not None and not isinstance(document[key], kind):
+                self._problem(document, key, f"`{key}` is {shape}")
+        nodes, edges = document.get("nodes"), document.get("edges")
+        if isinstance(nodes, CommentedMap):
+            for node_id in nodes:
+                self._node(nodes, node_id)
+        if isinstance(edges, CommentedSeq):
+            for index in range(len(edges)):
+                self._edge(edges, index)
+        self._routes(document)
+        return self._pipeline
+
+    def _node(self, nodes: CommentedMap, node_id: Any) -> None:
+        said, where = nodes[node_id], self._where(nodes, node_id)
+        if not isinstance(said, CommentedMap) or not isinstance(said.get("type"), str):
+            self._pipeline.problems.append(
+                Problem(where, f"node {str(node_id)!r}: needs a `type`, as in {{type: wav_source}}")
+            )
+            return
+        self._check_keys(said, _NODE, f"node {str(node_id)!r}")
+        params = self._mapping(said, "params")
+        self._pipeline.nodes.append(
+            NodeDecl(
+                str(node_id),
+                said["type"],
+                {str(name): value for name, value in params.items()},
+                self._executor(said, "executor"),
+                bool(self._typed(said, "thread", bool, False, "true or false")),
+                float(self._typed(said, "init_timeout", (int, float), 60.0, "a number of seconds")),
+                dict(self._mapping(said, "limits")),
+                where,
+                {str(name): self._where(params, name) for name in params},
+            )
+        )
+
+    def _edge(self, edges: CommentedSeq, index: int) -> None:
+        said = edges[index]
+        where = Where(self._file, edges.lc.item(index)[0] + 1)
+        if isinstance(said, str):
+            refs = parse_chain(said)
+            if len(refs) < 2 or not all(ref.node_id for ref in refs):
+                self._pipeline.problems.append(Problem(where, f"edge {said!r}: an edge is `node -> node`"))
+                return
+            for source, target in pairwise(refs):
+                self._pipeline.edges.append(EdgeDecl(source, target, where=where))
+        elif isinstance(said, CommentedMap) and isinstance(said.get("from"), str) and isinstance(said.get("to"), str):
+            self._check_keys(said, _EDGE, "an edge")
+            edge = EdgeDecl(PortRef.parse(said["from"]), PortRef.parse(said["to"]), where=where)
+            edge.capacity = self._typed(said, "capacity", int, edge.capacity, "a whole number of data")
+            edge.max_bytes = self._typed(said, "max_bytes", int, edge.max_bytes, "a whole number of bytes")
+            edge.timeout_s = self._typed(said, "timeout", (int, float), None, "a number of seconds")
+            self._pipeline.edges.append(edge)
+        else:
+            text = "an edge is `node -> node`, or {from: node, to: node, capacity: 8}"
+            self._pipeline.problems.append(Problem(where, text))
+
+    def _routes(self, document: CommentedMap) -> None:
+        said = self._mapping(document, "executors")
+        rules = {str(name): executor for name in said if (executor := self._executor(said, name)) is not None}
+        self._pipeline.routes = Routes(rules)
+
+    def _executor(self, said: CommentedMap, key: str) -> ExecutorType | None:
+        if said.get(key) is None:
+            return None
+        try:
+            return executor_of(said[key])
+        except ValueError:
+            self._problem(said, key, f"there is no executor {said[key]!r}: {did_you_mean(str(said[key]), _EXECUTORS)}")
+            return None
+
+    def _mapping(self, said: CommentedMap, key: str) -> CommentedMap:
+        found = said.get(key)
+        if found is None:
+            return CommentedMap()
+        if not isinstance(found, CommentedMap):
+            self._problem(said, key, f"`{key}` is a mapping, not {found!r}")
+            return CommentedMap()
+        return found
+
+    def _typed(self, said: CommentedMap, key: str, kind: Any, default: Any, shape: str) -> Any:
+        value = said.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            self._problem(said, key, f"`{key}` is {shape}, not {value!r}")
+            return default
+        return value
+
+    def _check_keys(self, said: Mapping[Any, Any], known: set[str], what: str) -> None:
+        for key in said:
+            if key not in known:
+                self._problem(said, key, f"{what} has no key {str(key)!r}: {did_you_mean(str(key), known)}")
+
+    def _problem(self, said: Any, key: Any, text: str) -> None:
+        self._pipeline.problems.append(Problem(self._where(said, key), text))
+
+    def _where(self, said: Any, key: Any) -> Where:
+        try:
+            return Where(self._file, said.lc.key(key)[0] + 1)
+        except (AttributeError, KeyError, TypeError):
+            return Where(self._file)

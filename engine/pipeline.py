@@ -1,0 +1,210 @@
+"""A pipeline as it is described, from Python or from a manifest; nothing is checked or started before it is opened."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Self
+
+from penstock.engine.problems import Problem, Where
+from penstock.executors.contract import ExecutorType, Json
+from penstock.executors.registry import NodeFactory
+from penstock.executors.router import Routes
+
+if TYPE_CHECKING:
+    from penstock.engine.plan import Plan
+    from penstock.engine.running import Run, RunOptions
+
+__all__ = ["DEFAULT_CAPACITY", "DEFAULT_MAX_BYTES", "EdgeDecl", "NodeDecl", "Pipeline", "PortRef", "parse_chain"]
+
+DEFAULT_CAPACITY = 64
+"""Data on an edge that were sent and are not done with."""
+DEFAULT_MAX_BYTES = 64 << 20
+
+
+@dataclass(slots=True)
+class NodeDecl:
+    """A node as it was asked for."""
+
+    node_id: str
+    node_type: str | NodeFactory
+    params: dict[str, Any] = field(default_factory=dict)
+    executor: ExecutorType | None = None
+    thread: bool = False
+    init_timeout_s: float = 60.0
+    limits: dict[str, Any] = field(default_factory=dict)
+    where: Where = field(default_factory=Where)
+    param_where: dict[str, Where] = field(default_factory=dict)
+    overridden: set[str] = field(default_factory=set)
+    """Parameters that `Pipeline.set` gave: a relative path among them starts where the program runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortRef:
+    """`node` or `node.port`."""
+
+    node_id: str
+    port: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> PortRef:
+        node_id, _, port = text.strip().partition(".")
+        return cls(node_id, port or None)
+
+    def __str__(self) -> str:
+        return self.node_id if self.port is None else f"{self.node_id}.{self.port}"
+
+
+@dataclass(slots=True)
+class EdgeDecl:
+    """An edge as it was asked for."""
+
+    source: PortRef
+    target: PortRef
+    capacity: int = DEFAULT_CAPACITY
+    max_bytes: int = DEFAULT_MAX_BYTES
+    timeout_s: float | None = None
+    where: Where = field(default_factory=Where)
+
+
+def parse_chain(text: str) -> list[PortRef]:
+    """The steps of `a -> b.port -> c`."""
+    return [PortRef.parse(step) for step in re.split(r"->", text)]
+
+
+class Pipeline:
+    """A graph of nodes.
+
+    ```python
+    pipeline = Pipeline("demo")
+    pipeline.add("tone", "tone", {"frequency_hz": 440.0, "duration_s": 1.0})
+    pipeline.add("out", "wav_sink", {"path": "tone.wav"}, executor="multiprocess")
+    pipeline.connect("tone -> out")
+    report = penstock.run(pipeline)
+    ```
+    """
+
+    def __init__(self, name: str = "pipeline") -> None:
+        self.name = name
+        self.file = ""
+        """The manifest that it comes from; relative paths of `Path` parameters start at its folder."""
+        self.nodes: list[NodeDecl] = []
+        self.edges: list[EdgeDecl] = []
+        self.routes = Routes()
+        self.problems: list[Problem] = []
+        """What the manifest's reader has found already; reported with everything else."""
+
+    def add(
+        self,
+        node_id: str,
+        node_type: str | NodeFactory,
+        params: Mapping[str, Json] | None = None,
+        *,
+        executor: str | ExecutorType | None = None,
+        thread: bool = False,
+        init_timeout_s: float = 60.0,
+        limits: Mapping[str, Json] | None = None,
+    ) -> Self:
+        """Add a node.
+
+        Args:
+            node_id: its name.
+            node_type: a short name (`penstock nodes` lists them), `package.module:Name`, the path of a .wasm file, or
+                the class or function itself.
+            params: its parameters.
+            executor: `native`, `multiprocess` or `wasm`; left out, its type decides (see `Routes`).
+            thread: run a native node's synchronous code in a thread.
+            init_timeout_s: how long a worker may take until the node is initialized.
+            limits: of a wasm node, the fields of `WasmLimits`.
+        """
+        where = _caller()
+        self.nodes.append(
+            NodeDecl(
+                node_id,
+                node_type,
+                dict(params or {}),
+                None if executor is None else executor_of(executor),
+                thread,
+                init_timeout_s,
+                dict(limits or {}),
+                where,
+            )
+        )
+        return self
+
+    def connect(
+        self,
+        *steps: str,
+        capacity: int = DEFAULT_CAPACITY,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        timeout_s: float | None = None,
+    ) -> Self:
+        """Join nodes by edges: `connect("a -> b.port -> c")`, or `connect("a", "b.port", "c")`.
+
+        Args:
+            steps: nodes in the order of the stream; a port is only needed where a node has several.
+            capacity: data on each edge that were sent and are not done with.
+            max_bytes: likewise, bytes; a larger datum passes alone.
+            timeout_s: how long a node may wait for room, before the run fails with `BackpressureTimeout`.
+        """
+        where = _caller()
+        refs = parse_chain("->".join(steps))
+        for source, target in pairwise(refs):
+            self.edges.append(EdgeDecl(source, target, capacity, max_bytes, timeout_s, where))
+        return self
+
+    def set(self, node_id: str, name: str, value: Any) -> Self:
+        """Give one parameter of a node another value.
+
+        Raises:
+            KeyError: there is no such node.
+        """
+        for node in self.nodes:
+            if node.node_id == node_id:
+                node.params[name] = value
+                node.param_where[name] = Where(f"--set {node_id}.{name}")
+                node.overridden.add(name)
+                return self
+        raise KeyError(node_id)
+
+    def check(self, *, only_native: bool = False) -> Plan:
+        """See that it can run, without starting anything.
+
+        Args:
+            only_native: place every node in this process, for the debugger.
+
+        Raises:
+            PipelineInvalid: with all the problems there are.
+        """
+        from penstock.engine.check import check
+
+        return check(self, only_native=only_native)
+
+    def open(self, options: RunOptions | None = None) -> AbstractAsyncContextManager[Run]:
+        """`async with pipeline.open() as run:` checks it, starts it, and ends it when the block is left."""
+        from penstock.engine.running import open_run
+
+        return open_run(self, options)
+
+
+def executor_of(name: str | ExecutorType) -> ExecutorType:
+    """The executor of a name as it stands in manifests.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if isinstance(name, ExecutorType):
+        return name
+    for executor in ExecutorType:
+        if executor.value.lower() == name:
+            return executor
+    raise ValueError(name)
+
+
+def _caller() -> Where:
+    frame = sys._getframe(2)
+    return Where(frame.f_code.co_filename, frame.f_lineno)

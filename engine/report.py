@@ -1,0 +1,58 @@
+"""What a run has done: an exact ledger of every edge, and the work of every node."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["EdgeReport", "NodeReport", "Report"]
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeReport:
+    """The ledger of an edge: sent = received + dropped + in flight, exactly."""
+
+    name: str
+    kind: str
+    """`channel` inside the engine's process, `ring` across a border."""
+    capacity: int
+    sent: int
+    received: int
+    """Data that their node is done with."""
+    dropped: int
+    in_flight: int
+    """Data that were sent and are not done with; 0 after a run that came to its end."""
+    sent_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """The work of a node."""
+
+    node_id: str
+    node_type: str
+    executor: str
+    pid: int
+    processed: int | None
+    """Data given to it (by a source: made by it); None when its worker died before it could say."""
+    busy_s: float | None
+    """Time in the node's own code."""
+    peak_rss_kib: int | None
+    """Largest memory of its worker; None for a node of this process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run has done, or has done so far."""
+
+    name: str
+    outcome: str
+    """`running`, `completed`, `stopped` (and drained), `aborted` (stopped with data in flight), or `failed`."""
+    duration_s: float
+    nodes: tuple[NodeReport, ...]
+    edges: tuple[EdgeReport, ...]
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data for `json.dumps`."""
+        return asdict(self)

@@ -1,0 +1,138 @@
+"""Rings put together: writers, readers and stages, who may be killed, who watches them, and what must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from model.behaviour import Body, Process
+from model.checker import Model
+from model.operations import reap, ring, spawn, store
+from model.ring_model import Fault, Ring, Rings, reader, stage, writer
+
+
+def supervisor(process: str, written: Rings, read: Rings, *, restarts: bool) -> Body:
+    """Waits for one process to fail; marks its rings, rings its neighbours before anything else, may start it again."""
+    fault = (*written, *read)[0].fault
+    while ended := (yield reap(process)):
+        restart = ended == 1 and restarts
+        if not restart:
+            yield from _mark(written, read)
+        if fault is not Fault.SILENT_SUPERVISOR:
+            for bell in (*(at.reader_bell for at in written), *(at.writer_bell for at in read)):
+                yield ring(bell)
+        if not restart:
+            break
+        yield spawn(process)
+
+
+def _mark(written: Rings, read: Rings) -> Body:
+    for word in (*(at.WRITER_LOST for at in written), *(at.READER_LOST for at in read)):
+        yield store(word, 1)
+
+
+def stray_bell(bell: str) -> Body:
+    """Somebody rings for nothing, once, at any time."""
+    yield ring(bell)
+
+
+def no_record_overwritten(rings: Rings, memory: Mapping[str, int]) -> str | None:
+    """A cell holds record n only once record n - capacity was acknowledged, and the positions make sense."""
+    for at in rings:
+        acknowledged, head = memory[at.ACK], memory[at.HEAD]
+        if not acknowledged <= head <= acknowledged + at.capacity:
+            return f"{at.name}: HEAD {head} and ACK {acknowledged} with {at.capacity} slots"
+        for slot in range(at.capacity):
+            newest = max(memory[at.cell(slot, half)] for half in range(at.cells))
+            if newest > acknowledged + at.capacity:
+                return f"{at.name}: record {newest - 1} was written over one that was not acknowledged"
+    return None
+
+
+def all_delivered(rings: Rings, restarts: int, memory: Mapping[str, int], results: Mapping[str, Any]) -> str | None:
+    """At the end: what was published was delivered, twice only after a restart, and nobody gave up without reason."""
+    for at in rings:
+        times = [memory[at.delivered(record)] for record in range(at.messages)]
+        published = memory[at.HEAD]
+        if max(times) > 1 + restarts:
+            return f"{at.name}: deliveries {times}"
+        if results.get(at.reader) and not (all(times[:published]) and memory[at.ACK] == published):
+            return f"{at.name}: {published} were published, delivered {times}, and the reader thinks it is done"
+        given = [memory[source.HEAD] for source in rings if source.reader == at.writer] or [at.messages]
+        if results.get(at.writer) and [published] != given:
+            return f"{at.name}: the writer thinks it is done after {published} of {given}"
+    gave_up = [name for name, result in results.items() if result is False]
+    everybody = {name for at in rings for name in (at.writer, at.reader)}
+    return f"{gave_up} gave up, and nobody was killed" if gave_up and everybody <= set(results) else None
+
+
+@dataclass(frozen=True)
+class Kills:
+    """SIGKILL for one of `victims`, at most `times` in a run; its supervisor starts it again or marks it as lost."""
+
+    victims: tuple[str, ...] = ()
+    times: int = 1
+    restarts: bool = False
+
+
+NOBODY = Kills(times=0)
+
+
+def assemble(
+    rings: Rings,
+    bodies: Mapping[str, Callable[[], Body]],
+    kills: Kills,
+    *extra: Process,
+    tso: bool = True,
+    reduced: bool = False,
+) -> Model:
+    """A model of processes around rings; where anybody can be killed, every process has its supervisor."""
+    memory: dict[str, int] = {}
+    for at in rings:
+        memory |= at.memory()
+    processes = [Process(name, body, killable=name in kills.victims) for name, body in bodies.items()]
+    for name in bodies if kills.victims else ():
+        written = tuple(at for at in rings if at.writer == name)
+        read = tuple(at for at in rings if at.reader == name)
+        watch = partial(supervisor, name, written, read, restarts=kills.restarts)
+        processes.append(Process(f"{name}'s supervisor", watch, daemon=True))
+    return Model(
+        memory,
+        (*processes, *extra),
+        partial(no_record_overwritten, rings),
+        partial(all_delivered, rings, kills.times if kills.restarts else 0),
+        kills.times,
+        tso,
+        reduced,
+    )
+
+
+def pair(
+    capacity: int,
+    messages: int,
+    fault: Fault = Fault.NONE,
+    kills: Kills = NOBODY,
+    *extra: Process,
+    ends: bool = True,
+    tso: bool = True,
+) -> Model:
+    """A writer and a reader; without an end the reader stops by itself after the last record."""
+    at = Ring("writer", "reader", capacity, messages, fault)
+    bodies = {"writer": partial(writer, at, ends=ends), "reader": partial(reader, at, stops=not ends)}
+    return assemble((at,), bodies, kills, *extra, tso=tso)
+
+
+def chain(capacity: int, messages: int, kills: Kills = NOBODY) -> Model:
+    """Three in a row: the one in the middle reads one ring and writes the next, with one bell for both."""
+    first, second = (Ring(a, b, capacity, messages, cells=1) for a, b in (("first", "middle"), ("middle", "last")))
+    bodies = {"first": partial(writer, first), "middle": partial(stage, first, second), "last": partial(reader, second)}
+    return assemble((first, second), bodies, kills, reduced=True)
+
+
+def merge(capacity: int, messages: int, kills: Kills = NOBODY) -> Model:
+    """Two writers and one reader that waits for both rings at one bell."""
+    rings = tuple(Ring(name, "reader", capacity, messages, cells=1) for name in ("left", "right"))
+    bodies = {at.writer: partial(writer, at) for at in rings}
+    return assemble(rings, {**bodies, "reader": partial(reader, *rings)}, kills, reduced=True)

@@ -1,0 +1,201 @@
+"""Nonsense in the shared memory of a ring is an error of this layer, never a crash."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from penstock.shm.arena import ArenaMap, SlabPool
+from penstock.shm.channel import ReceiveEnd, SendEnd
+from penstock.shm.doorbell import Doorbell
+from penstock.shm.errors import (
+    ChannelClosed,
+    CorruptSegment,
+    EndOfChannel,
+    PeerLost,
+    SharedMemoryError,
+    WouldBlock,
+)
+from penstock.shm.owner import Owner
+from penstock.shm.record import HEADER, HEADER_BYTES, Outgoing
+from penstock.shm.ring import Geometry, Ring, RingReader, RingWriter
+
+QUIET = settings(deadline=None, max_examples=100, database=None)
+PAGE = 4096
+HEAD, ACK = 8, 16  # words of the ring's page
+
+
+@dataclass
+class Channel:
+    ring: Ring
+    sender: SendEnd
+    receiver: ReceiveEnd
+
+    def header_at(self, sequence: int) -> int:
+        return PAGE + sequence % self.ring.capacity * self.ring.slot_bytes
+
+
+@contextlib.contextmanager
+def open_channel(capacity: int = 4) -> Iterator[Channel]:
+    with Owner() as owner, Doorbell.create() as here, Doorbell.create() as there:
+        geometry = Geometry(capacity, 192)
+        family = owner.family("arena")
+        pool = SlabPool(family)
+        ring = Ring.format(owner.create("ring", geometry.segment_bytes, what="a test"), geometry)
+        yield Channel(ring, SendEnd(ring, pool, here, there), ReceiveEnd(ring, ArenaMap(family), there, here))
+        pool.close()
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "text"),
+    [
+        (0, b"\0\0\0\0", "magic"),
+        (4, b"\0", "kind 0"),
+        (4, b"\6", "kind 6"),
+        (5, b"\x08", "flags"),
+        (8, (7).to_bytes(8, "little"), "sequence 7"),
+        (36, (1 << 31).to_bytes(4, "little"), "slot of 192"),
+        (40, (1 << 63).to_bytes(8, "little"), "slot of 192"),
+        (5, b"\2", "slab|attached"),
+    ],
+)
+def test_a_header_that_makes_no_sense_is_refused(at: int, value: bytes, text: str) -> None:
+    """Magic, kind, flags, sequence and lengths are checked before they are used."""
+    with open_channel() as channel:
+        channel.sender.send_nowait(Outgoing(b"payload"))
+        begin = channel.header_at(0) + at
+        channel.ring.view[begin : begin + len(value)] = value
+        with pytest.raises(CorruptSegment, match=text):
+            channel.receiver.receive_nowait()
+
+
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [
+        (36, (1 << 20).to_bytes(4, "little")),  # tail
+        (40, (1 << 40).to_bytes(8, "little")),  # payload
+        (64, (4095).to_bytes(4, "little")),  # an arena that is not there
+        (64, (1 << 31).to_bytes(4, "little")),  # one that can not be there
+        (68, (1 << 31).to_bytes(4, "little")),  # lease
+        (72, (0).to_bytes(8, "little")),  # offset: the arena's own page
+        (72, ((1 << 64) - 1).to_bytes(8, "little")),
+    ],
+)
+def test_a_reference_out_of_its_slab_is_refused(at: int, value: bytes) -> None:
+    """A record can not make its reader look anywhere but into a slab of its writer."""
+    with open_channel() as channel:
+        channel.sender.send_nowait(Outgoing(bytes(10_000), tail=bytes(300)))
+        begin = channel.header_at(0) + at
+        channel.ring.view[begin : begin + len(value)] = value
+        with pytest.raises(CorruptSegment):
+            channel.receiver.receive_nowait()
+
+
+@QUIET
+@given(noise=st.binary(min_size=HEADER.size, max_size=HEADER.size), keep=st.integers(0, 36), large=st.booleans())
+def test_noise_in_a_header_is_an_error_of_this_layer_or_a_record(noise: bytes, keep: int, large: bool) -> None:
+    """Whatever stands in a header, reading it neither crashes nor raises anything undocumented."""
+    with open_channel() as channel:
+        channel.sender.send_nowait(Outgoing(bytes(10_000 if large else 10)))
+        begin = channel.header_at(0) + keep  # the checks at the front are passed where the front is kept
+        channel.ring.view[begin : begin + HEADER.size - keep] = noise[keep:]
+        with contextlib.suppress(CorruptSegment):
+            assert len(channel.receiver.receive_nowait().payload) <= channel.ring.slot_bytes + 10_000 + PAGE * 4
+
+
+@QUIET
+@given(head=st.one_of(st.integers(0, 6), st.integers(0, (1 << 64) - 1)))
+def test_a_head_out_of_range_is_refused(head: int) -> None:
+    """HEAD lies between what was read and what fits behind the acknowledged, else the writer is not believed."""
+    with open_channel(capacity=4) as channel:
+        behind, done = RingReader(channel.ring), RingReader(channel.ring)
+        for number in range(3):
+            channel.sender.send_nowait(Outgoing(bytes(9)))
+            done.read()
+        channel.ring.words[HEAD] = head
+        with pytest.raises(WouldBlock if head == 3 else CorruptSegment):
+            done.read()
+        if 1 <= head <= 4:
+            assert behind.read()[0][4] == 0
+        else:
+            with pytest.raises(WouldBlock if head == 0 else CorruptSegment):
+                behind.read()
+
+
+@QUIET
+@given(ack=st.integers(0, (1 << 64) - 1))
+def test_an_acknowledgement_out_of_range_is_refused(ack: int) -> None:
+    """The writer believes only an ACK between the last one and HEAD, and so does a new writer."""
+    with open_channel(capacity=2) as channel:
+        for number in range(2):
+            channel.sender.send_nowait(Outgoing(bytes(9)))
+        channel.ring.words[ACK] = ack
+        if ack > 2:
+            for act in (lambda: channel.sender.send_nowait(Outgoing(b"")), lambda: RingWriter(channel.ring, 100)):
+                with pytest.raises(CorruptSegment, match="acknowledged"):
+                    act()
+        else:
+            assert channel.sender.ready(9) == (ack > 0)
+
+
+def test_an_acknowledgement_that_goes_back_is_refused() -> None:
+    """Positions only grow: a reader that takes back an acknowledgement is not believed."""
+    with open_channel(capacity=1) as channel:
+        for _ in range(2):
+            channel.sender.send_nowait(Outgoing(b"x"))
+            channel.receiver.receive_nowait()
+            channel.receiver.acknowledge()
+        channel.sender.send_nowait(Outgoing(b"x"))
+        channel.ring.words[ACK] = 1
+        with pytest.raises(CorruptSegment, match="acknowledged 1 of 3"):
+            channel.sender.send_nowait(Outgoing(b"x"))
+
+
+@QUIET
+@given(word=st.integers(0, 2), value=st.integers(0, (1 << 64) - 1))
+def test_a_segment_that_is_no_ring_is_refused(word: int, value: int) -> None:
+    """Magic, capacity and slot size are checked when a ring is mapped; a smaller ring within the segment is one."""
+    with open_channel() as channel:
+        capacity, slot_bytes = channel.ring.capacity, channel.ring.slot_bytes
+        before = channel.ring.words[word]
+        channel.ring.words[word] = value
+        sound = (
+            value == before
+            or [
+                False,
+                1 <= value <= capacity,
+                HEADER_BYTES <= value <= slot_bytes and value % 64 == 0,
+            ][word]
+        )
+        if sound:
+            assert Ring(channel.ring.segment).capacity >= 1
+        else:
+            with pytest.raises(CorruptSegment):
+                Ring(channel.ring.segment)
+
+
+@pytest.mark.parametrize(("lost", "full"), [("writer", False), ("reader", True)])
+def test_a_lost_peer_is_told_after_what_can_still_be_done(lost: str, full: bool) -> None:
+    """A reader reads what was published before it learns of the loss; a writer learns of it when it would wait."""
+    with open_channel(capacity=1) as channel:
+        channel.sender.send_nowait(Outgoing(b"last"))
+        if lost == "writer":
+            channel.ring.writer_lost()
+            assert channel.receiver.receive_nowait().payload == b"last"
+            with pytest.raises(PeerLost):
+                channel.receiver.receive_nowait()
+        else:
+            channel.ring.reader_lost()
+            with pytest.raises(PeerLost):
+                channel.sender.send_nowait(Outgoing(b"more"))
+
+
+def test_the_errors_of_this_layer_have_one_base() -> None:
+    """Whoever catches `SharedMemoryError` catches all of them."""
+    errors = (ChannelClosed, CorruptSegment, EndOfChannel, PeerLost, WouldBlock)
+    assert all(issubclass(error, SharedMemoryError) for error in errors)
