@@ -93,7 +93,7 @@ class Assembly:
         inputs = [(edge.target_port, self._receiver(edge, wiring)) for edge in node.edges_in]
         outputs: dict[str, Outputs] = {}
         for edge in node.edges_out:
-            port = outputs.setdefault(edge.source_port, Outputs(Codec(self.session_id, edge.name)))
+            port = outputs.setdefault(edge.source_port, Outputs(Codec(edge.name)))
             if edge.shared:
                 assert wiring is not None
                 port.rings.append(RingSenderEnd(wiring.sender(self.links[edge])))
@@ -105,5 +105,4 @@ class Assembly:
         if not edge.shared:
             return self.local_edges[edge]
         assert wiring is not None
-        return RingReceiverEnd(wiring.receiver(self.links[edge]), Codec(self.session_id, edge.name))
-
+        return RingReceiverEnd(wiring.receiver(self.links[edge]), Codec(edge.name))

@@ -6,7 +6,7 @@ Description, 48 bytes, little endian:
     16 u64 shape[4]
 
 Dtype code 0 means that the tail has the dtype, 255 dimensions that it has the shape. The tail is JSON and absent in
-the common case: s = session, where it is not the edge's own; m = meta; d = dtype; h = shape; p = parameters of a call.
+the common case: s = session, where there is one; m = meta; d = dtype; h = shape; p = parameters of a call.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -38,12 +38,16 @@ _CACHED: Final = 512
 _Meaning = tuple[DataType, "np.dtype[Any] | None", "tuple[int, ...] | None", int, int, int, "int | None"]
 
 
-class Codec:
-    """Encodes and decodes for one edge. Both ends know the edge's session; a datum of another one says so."""
+_Cache = TypeVar("_Cache", bound="dict[Any, Any]")
 
-    def __init__(self, session_id: str, edge: str) -> None:
-        self._session_id = session_id
+
+class Codec:
+    """Encodes and decodes for one edge. What recurs (descriptions, sessions) is worked out once."""
+
+    def __init__(self, edge: str) -> None:
         self._edge = edge
+        self._session_tails: dict[str, bytes] = {"": b""}
+        self._tail_sessions: dict[bytes, str] = {b"": ""}
         self._descriptions: dict[tuple[object, ...], tuple[bytes, dict[str, Json]]] = {}
         self._meanings: dict[bytes, _Meaning] = {}
 
@@ -54,12 +58,12 @@ class Codec:
         key = (data.data_type, data.dtype, data.shape, data.sample_rate, data.channels, port)
         found = self._descriptions.get(key)
         if found is None:
-            found = self._remember(key, self._describe(data, port))
+            found = _bound(self._descriptions)[key] = self._describe(data, port)
         description, extra = found
-        if data.meta or params or extra or data.session_id != self._session_id:
-            tail = self._tail(data, params, extra)
+        if data.meta or params or extra:
+            tail = _tail(data, params, extra)
         else:
-            tail = b""
+            tail = self._session_tails.get(data.session_id) or self._session_tail(data)
         return Outgoing(data.payload, description, tail, kind, timestamp_ns=data.timestamp_ns, correlation=correlation)
 
     def decode(self, record: Record) -> RuntimeData:
@@ -76,15 +80,11 @@ class Codec:
         if meaning is None:
             meaning = self._understand(record)
         data_type, dtype, shape, rate, channels, port, nbytes = meaning
-        session_id = self._session_id
         meta: Mapping[str, Json] = {}
         params: Mapping[str, Json] = {}
-        if record.tail:
-            tail = self._parse(record)
-            session_id = tail.get("s", session_id)
-            meta, params = tail.get("m", meta), tail.get("p", params)
-            if not isinstance(session_id, str) or not isinstance(meta, dict) or not isinstance(params, dict):
-                raise self._nonsense(record, "its tail has values of the wrong types")
+        session_id = self._tail_sessions.get(record.tail)
+        if session_id is None:
+            session_id, meta, params = self._parse_tail(record)
         if nbytes is not None and nbytes != len(record.payload):
             raise self._nonsense(record, f"{len(record.payload)} bytes are no {dtype} of shape {shape}")
         return (
@@ -103,12 +103,6 @@ class Codec:
             params,
         )
 
-    def _remember(self, key: tuple[object, ...], value: tuple[bytes, dict[str, Json]]) -> tuple[bytes, dict[str, Json]]:
-        if len(self._descriptions) >= _CACHED:  # every datum another shape: a cache would only grow
-            self._descriptions.clear()
-        self._descriptions[key] = value
-        return value
-
     @staticmethod
     def _describe(data: RuntimeData, port: int) -> tuple[bytes, dict[str, Json]]:
         extra: dict[str, Json] = {}
@@ -125,15 +119,19 @@ class Codec:
         )
         return packed, extra
 
-    def _tail(self, data: RuntimeData, params: Json, extra: Mapping[str, Json]) -> bytes:
-        tail = dict(extra)
-        if data.session_id != self._session_id:
-            tail["s"] = data.session_id
-        if data.meta:
-            tail["m"] = data.meta
-        if params:
-            tail["p"] = params
-        return json.dumps(tail, separators=(",", ":")).encode()
+    def _session_tail(self, data: RuntimeData) -> bytes:
+        if data.session_id not in self._session_tails:
+            _bound(self._session_tails)[data.session_id] = _tail(data, None, {})
+        return self._session_tails[data.session_id]
+
+    def _parse_tail(self, record: Record) -> tuple[str, Mapping[str, Json], Mapping[str, Json]]:
+        tail = self._parse(record)
+        session_id, meta, params = tail.get("s", ""), tail.get("m", {}), tail.get("p", {})
+        if not isinstance(session_id, str) or not isinstance(meta, dict) or not isinstance(params, dict):
+            raise self._nonsense(record, "its tail has values of the wrong types")
+        if tail.keys() == {"s"}:
+            _bound(self._tail_sessions)[record.tail] = session_id
+        return session_id, meta, params
 
     def _understand(self, record: Record) -> _Meaning:
         kind, code, dimensions, _, rate, channels, port, *shape = _DESCRIPTION.unpack(record.description)
@@ -150,9 +148,7 @@ class Codec:
             return self._understand_tail(
                 record, data_type, code, shape[:dimensions], dimensions, (rate, channels, port)
             )
-        if len(self._meanings) >= _CACHED:
-            self._meanings.clear()
-        self._meanings[record.description] = meaning
+        _bound(self._meanings)[record.description] = meaning
         return meaning
 
     def _understand_tail(
@@ -185,6 +181,24 @@ class Codec:
 
     def _nonsense(self, record: Record, what: str) -> IPCError:
         return IPCError(f"edge {self._edge}: record {record.sequence} makes no sense: {what}")
+
+
+def _bound(cache: _Cache) -> _Cache:
+    """Where every datum brings something new, a cache would only grow: begin again."""
+    if len(cache) >= _CACHED:
+        cache.clear()
+    return cache
+
+
+def _tail(data: RuntimeData, params: Json, extra: Mapping[str, Json]) -> bytes:
+    tail = dict(extra)
+    if data.session_id:
+        tail["s"] = data.session_id
+    if data.meta:
+        tail["m"] = data.meta
+    if params:
+        tail["p"] = params
+    return json.dumps(tail, separators=(",", ":")).encode()
 
 
 def _name_of(dtype: np.dtype[Any]) -> Json:

@@ -65,7 +65,7 @@ class RingStatistics:
     acknowledged: int
     """Records that the reader is done with."""
     sent_bytes: int
-    """Bytes of their payloads and tails."""
+    """Bytes of their payloads."""
     ended: bool
     writer_waiting: bool
     reader_waiting: bool
@@ -216,7 +216,7 @@ class RingWriter:
         if tail_bytes and not flags & Flag.TAIL_IN_SLAB:
             self._view[at : at + tail_bytes] = tail
         self._note(head, payload_bytes + tail_bytes)
-        self._sent_bytes += payload_bytes + tail_bytes
+        self._sent_bytes += payload_bytes
         words[_W_SENT_BYTES] = self._sent_bytes
         publish_fence()
         words[_W_HEAD] = self.head = head + 1

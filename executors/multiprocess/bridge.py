@@ -52,9 +52,7 @@ class _Node:
         self.node_type = node_type
         self.party = launch.party
         self.supervisor = launch.supervisor()
-        self.calls = Calls(
-            node_id, launch.node.session_id, wiring.bell, wiring.sender(requests), wiring.receiver(answers)
-        )
+        self.calls = Calls(node_id, wiring.bell, wiring.sender(requests), wiring.receiver(answers))
         self.task = Background(self._run, f"penstock worker {node_id}")
 
     async def _run(self) -> None:
@@ -242,8 +240,8 @@ class WorkerStream:
         self._forget = forget
         self._sender: TrioSender = wiring.sender(inputs)
         self._receiver: TrioReceiver = wiring.receiver(outputs)
-        self._encoder = Codec(launch.node.session_id, inputs.name)
-        self._decoder = Codec(launch.node.session_id, outputs.name)
+        self._encoder = Codec(inputs.name)
+        self._decoder = Codec(outputs.name)
         self._send_turn, self._receive_turn = trio.Lock(), trio.Lock()
         self._closed = False
         self._task = Background(self.supervisor.run, f"penstock stream {node_id}")

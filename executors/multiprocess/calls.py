@@ -33,15 +33,13 @@ class Calls:
     There is no task that pumps: whoever waits looks at the ring, and hands out what it finds.
     """
 
-    def __init__(
-        self, node_id: str, session_id: str, bell: TrioDoorbell, requests: TrioSender, answers: TrioReceiver
-    ) -> None:
+    def __init__(self, node_id: str, bell: TrioDoorbell, requests: TrioSender, answers: TrioReceiver) -> None:
         self._node_id = node_id
         self._bell = bell
         self._requests = requests
         self._answers = answers
-        self._encoder = Codec(session_id, requests.name)
-        self._decoder = Codec(session_id, answers.name)
+        self._encoder = Codec(requests.name)
+        self._decoder = Codec(answers.name)
         self._pending: dict[int, _Call] = {}
         self._next = 0
         self._broken: ServiceError | None = None

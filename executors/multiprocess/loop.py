@@ -37,7 +37,7 @@ class _Input:
     def __init__(self, spec: LinkSpec, node: WorkerSpec, bell: Doorbell, arenas: ArenaMap) -> None:
         self.spec = spec
         self.receiver = Receiver(_ring(spec), arenas, bell, Doorbell(*spec.peer_bell), _options(spec))
-        self.codec = Codec(node.node.session_id, spec.name)
+        self.codec = Codec(spec.name)
 
 
 class _Output:
@@ -46,7 +46,7 @@ class _Output:
     def __init__(self, spec: LinkSpec, node: WorkerSpec, bell: Doorbell, pool: SlabPool) -> None:
         self.spec = spec
         self.sender = Sender(_ring(spec), pool, bell, Doorbell(*spec.peer_bell), _options(spec))
-        self.codec = Codec(node.node.session_id, spec.name)
+        self.codec = Codec(spec.name)
 
 
 class WorkerLoop:

@@ -1,0 +1,145 @@
+"""What the commands print."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from penstock.engine.catalogue import Catalogue
+from penstock.engine.pipeline import NodeDecl
+from penstock.engine.problems import PipelineInvalid
+from penstock.engine.report import Report
+from penstock.shm.owner import Orphan
+
+__all__ = ["fail", "problems_json", "report_table", "say_error", "say_orphans", "say_problems", "table_of_types"]
+
+
+def fail(text: str, *, code: int) -> NoReturn:
+    """Say what is wrong and end."""
+    say_error(text)
+    sys.exit(code)
+
+
+def say_error(text: str) -> None:
+    """One or more lines on standard error, the first marked."""
+    click.echo(click.style("error: ", fg="red", bold=True) + text, err=True)
+
+
+def say_problems(error: PipelineInvalid, *, as_json: bool) -> None:
+    """Every problem of a pipeline: a line each, or one JSON document."""
+    if as_json:
+        click.echo(problems_json(error))
+    for problem in error.problems:
+        say_error(str(problem))
+
+
+def problems_json(error: PipelineInvalid) -> str:
+    """Every problem of a pipeline as one JSON document."""
+    problems = [{"file": p.where.file, "line": p.where.line, "text": p.text} for p in error.problems]
+    return json.dumps({"outcome": "invalid", "problems": problems}, ensure_ascii=False)
+
+
+def report_table(report: Report) -> Table:
+    """Nodes and the edges out of them."""
+    table = Table(title=_title(report), title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for name, justify in (("node", "left"), ("type", "left"), ("executor", "left"), ("data", "right")):
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for name in ("busy s", "MiB"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, justify in (("edge to", "left"), ("sent", "right"), ("received", "right"), ("in flight", "right")):
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for node in report.nodes:
+        edges = [edge for edge in report.edges if edge.name.split(".", 1)[0] == node.node_id] or [None]
+        for index, edge in enumerate(edges):
+            about_node = [
+                Text(node.node_id),
+                Text(node.node_type.rsplit("/", 1)[-1]),
+                Text(node.executor),
+                Text(_or_blank(node.processed, "{:,}")),
+                Text(_or_blank(node.busy_s, "{:.2f}")),
+                Text(_or_blank(None if node.peak_rss_kib is None else node.peak_rss_kib / 1024, "{:.0f}")),
+            ]
+            about_edge = (
+                [Text("")] * 4
+                if edge is None
+                else [
+                    Text(edge.name.split(" -> ", 1)[1].removesuffix(".in")),
+                    Text(f"{edge.sent:,}"),
+                    Text(f"{edge.received:,}"),
+                    Text(f"{edge.in_flight:,}", style="yellow" if edge.in_flight else ""),
+                ]
+            )
+            table.add_row(*(about_node if index == 0 else [Text("")] * 6), *about_edge)
+    return table
+
+
+def say_orphans(orphans: Sequence[Orphan], *, dry_run: bool) -> None:
+    """What a sweep found, and whose it was."""
+    for orphan in orphans:
+        began = "" if orphan.started is None else time.strftime(" of %Y-%m-%d %H:%M:%S", time.localtime(orphan.started))
+        what = orphan.what or "a run"
+        pid = "" if orphan.pid is None else f" (pid {orphan.pid})"
+        verb = "would remove" if dry_run else "removed"
+        size = f"{orphan.size_bytes / 2**20:.1f} MiB"
+        click.echo(f"{verb} {len(orphan.segments)} segments, {size}, left by {what}{pid}{began}")
+    if not orphans:
+        click.echo("nothing to clean")
+
+
+def table_of_types(node_type: str | None) -> None:
+    """All node types with a sentence each, or one with its ports and parameters.
+
+    Raises:
+        Validation: there is no such type.
+    """
+    catalogue = Catalogue("")
+    console = Console(highlight=False)
+    if node_type is None:
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for name in ("type", "takes", "gives", "what it does"):
+            table.add_column(name, overflow="fold")
+        for name in catalogue.names():
+            found = catalogue.find(NodeDecl(name, name))
+            takes, gives = (", ".join(side.values()) for side in (found.signature.inputs, found.signature.outputs))
+            table.add_row(name, takes, gives, _first_sentence(found.factory))
+        console.print(table)
+        return
+    found = catalogue.find(NodeDecl(node_type, node_type))
+    console.print(Text(node_type, style="bold"))
+    console.print(Text(inspect.getdoc(found.factory) or ""))
+    for side, ports in (("inputs", found.signature.inputs), ("outputs", found.signature.outputs)):
+        console.print(Text(f"{side}: " + (", ".join(f"{name} ({kind})" for name, kind in ports.items()) or "none")))
+    console.print("parameters:" if found.signature.parameters or found.guest_params else "parameters: none")
+    for parameter in found.signature.parameters.values():
+        console.print(Text(f"  {_parameter(parameter)}"))
+    for name, described in (found.guest_params or {}).items():
+        console.print(Text(f"  {name}: {described.get('type', 'any')} = {described.get('default')!r}"))
+
+
+def _parameter(parameter: inspect.Parameter) -> str:
+    """`name: type = default`, in short words."""
+    kind = "" if parameter.annotation is parameter.empty else f": {inspect.formatannotation(parameter.annotation)}"
+    default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+    return f"{parameter.name}{kind.replace('pathlib.', '').replace('typing.', '')}{default}"
+
+
+def _first_sentence(factory: Any) -> str:
+    return (inspect.getdoc(factory) or "").split("\n\n", 1)[0].replace("\n", " ").split(". ", 1)[0]
+
+
+def _title(report: Report) -> Text:
+    style = {"failed": "bold red", "aborted": "bold yellow"}.get(report.outcome, "bold")
+    return Text(f"{report.name}: {report.outcome}, {report.duration_s:.1f} s", style=style)
+
+
+def _or_blank(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)

@@ -1,0 +1,161 @@
+"""`penstock run`: the pipeline, the signals, the live table, and the report at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+import trio
+from rich.console import Console
+from rich.live import Live
+
+from penstock.engine.cli.output import problems_json, report_table, say_error, say_problems
+from penstock.engine.pipeline import Pipeline
+from penstock.engine.problems import PipelineInvalid
+from penstock.engine.report import Report
+from penstock.engine.running import Run, RunOptions
+from penstock.executors.contract import NodeExecution, ServiceError
+
+__all__ = ["Session", "run_session"]
+
+_REFRESH_S = 0.25
+
+
+@dataclass(slots=True)
+class Session:
+    """How a run is shown, and what became of it."""
+
+    options: RunOptions
+    as_json: bool
+    quiet: bool
+    traceback: bool
+    run: Run | None = None
+    signal: signal.Signals | None = None
+    error: ServiceError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        if isinstance(self.error, PipelineInvalid):
+            return 2
+        if self.error is not None:
+            return 1
+        return 0 if self.signal is None else 128 + self.signal
+
+
+def run_session(pipeline: Pipeline, session: Session) -> int:
+    """Run a pipeline as a command does; its exit code."""
+    with _own_stdout(session.as_json) as stdout:
+        trio.run(_main, pipeline, session)
+        if isinstance(session.error, PipelineInvalid):
+            if session.as_json:
+                stdout.write(problems_json(session.error) + "\n")
+            say_problems(session.error, as_json=False)
+            return session.exit_code
+        report = None if session.run is None else session.run.report()
+        if session.as_json:
+            stdout.write(json.dumps(_said(report, session), ensure_ascii=False) + "\n")
+        elif report is not None and not session.quiet:
+            Console(stderr=True).print(report_table(report))
+    _explain(session)
+    return session.exit_code
+
+
+async def _main(pipeline: Pipeline, session: Session) -> None:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_heed_signals, session, nursery)
+        try:
+            await _run(pipeline, session)
+        except ServiceError as error:
+            session.error = error
+        nursery.cancel_scope.cancel()
+
+
+async def _run(pipeline: Pipeline, session: Session) -> None:
+    async with pipeline.open(session.options) as run, trio.open_nursery() as nursery:
+        session.run = run
+        if not session.quiet and not session.as_json and sys.stderr.isatty():
+            nursery.start_soon(_show, run)
+        await run.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def _heed_signals(
+    session: Session, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """The first one stops in good order, the second at once."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+        task_status.started()
+        async for number in received:
+            run, again = session.run, session.signal is not None
+            session.signal = signal.Signals(number)
+            if run is None:
+                nursery.cancel_scope.cancel()
+            elif again:
+                run.abort()
+            else:
+                click.echo(f"{session.signal.name}: stopping; once more to abort", err=True)
+                nursery.start_soon(_stop, run)
+
+
+async def _stop(run: Run) -> None:
+    if not await run.stop():
+        run.abort()
+
+
+async def _show(run: Run) -> None:
+    """A live table on the terminal. What nodes print appears above it, if it goes to the same terminal."""
+    console = Console(stderr=True)
+    with Live(
+        report_table(run.report()),
+        console=console,
+        transient=True,
+        auto_refresh=False,
+        redirect_stdout=sys.stdout.isatty(),
+    ) as live:
+        while True:
+            await trio.sleep(_REFRESH_S)
+            live.update(report_table(run.report()), refresh=True)
+
+
+@contextmanager
+def _own_stdout(as_json: bool) -> Iterator[Any]:
+    """Standard output for us alone: with `--json`, whatever a node prints there, from Python or C, goes to stderr."""
+    if not as_json:
+        yield sys.stdout
+        return
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    with os.fdopen(saved, "w", encoding="utf-8") as stdout:
+        try:
+            yield stdout
+        finally:
+            sys.stdout.flush()
+            stdout.flush()
+            os.dup2(saved, 1)
+
+
+def _said(report: Report | None, session: Session) -> dict[str, Any]:
+    if report is None:
+        outcome = "aborted" if session.error is None else "failed"
+        return {"outcome": outcome, "error": None if session.error is None else str(session.error)}
+    return report.to_json()
+
+
+def _explain(session: Session) -> None:
+    error = session.error
+    if error is None:
+        return
+    say_error(str(error))
+    if isinstance(error, NodeExecution) and error.details and error.kind:
+        if session.traceback:
+            click.echo(error.details, err=True)
+        else:
+            click.echo("(--traceback shows where)", err=True)
