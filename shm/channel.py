@@ -108,8 +108,8 @@ class SendEnd:
         tail_in_slab = len(message.tail) > ring.inline_bytes
         slab = message.slabs.get(self._group)
         if slab is None:
-            parts = (message.payload, message.tail) if tail_in_slab else (message.payload,)
-            slab = message.slabs[self._group] = self.pool.place(message, *parts)
+            # With the tail in any case: another edge of the group may have less room for it in its slots.
+            slab = message.slabs[self._group] = self.pool.place(message, message.payload, message.tail)
         slab.hand_over(self._lane, ring.head)
         flags = message.flags | Flag.SLAB | (Flag.TAIL_IN_SLAB if tail_in_slab else 0)
         ring.write(message, flags, slab.arena_number, slab.lease, slab.offset)
@@ -166,6 +166,7 @@ class ReceiveEnd:
             at += payload_bytes
             tail = bytes(self._view[at : at + tail_bytes])
             self._held.append(None)
+        self.ring.advance()
         return Record(
             sequence,
             kind,
@@ -217,11 +218,11 @@ class ReceiveEnd:
             begin = offset + payload_bytes
             tail = bytes(arena.view[begin : begin + tail_bytes])
         else:
-            self._check_inline(self.ring.next - 1, tail_bytes)
+            self._check_inline(self.ring.next, tail_bytes)
             tail = bytes(self._view[at : at + tail_bytes])
-        view = self._leases.open(arena, lease, offset, payload_bytes)
+        view, payload = self._leases.open(arena, lease, offset, payload_bytes)
         self._held.append(view)
-        return (view if isinstance(view, bytes) else view.data), tail
+        return (payload if isinstance(payload, bytes) else payload.data), tail
 
 
 class Sender(SendEnd):

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.shm.arena import Arena
+from penstock.shm.fence import publish_fence
 
 __all__ = ["LeaseBook"]
 
@@ -34,6 +35,7 @@ class _Lease(weakref.ref[View]):
 def _release(lease: Any) -> None:
     """Runs wherever the garbage collector does: takes no lock, waits for nothing, never raises."""
     if os.getpid() == lease.pid:  # a forked child drops its copy: the parent still holds the slab
+        publish_fence()
         lease.lanes[lease.at] = 0
     lease.book.pop(id(lease), None)
 
@@ -53,16 +55,22 @@ class LeaseBook:
         self._live: dict[int, _Lease] = {}
         self.copied = 0
 
-    def open(self, arena: Arena, lease: int, offset: int, nbytes: int) -> View | bytes:
-        """The payload: a view that holds the slab, or a copy when too many views are kept."""
-        at = arena.lane_byte(lease, self._lane)
+    def open(self, arena: Arena, lease: int, offset: int, nbytes: int) -> tuple[View, View | bytes]:
+        """The view that holds the slab, for the receiver to keep until it acknowledges, and the payload for the reader.
+
+        They are the same, or the payload is a copy when too many views are alive.
+        """
         view = np.frombuffer(arena.readonly[offset : offset + nbytes], np.uint8)
-        if len(self._live) < self._limit:
-            weak = _Lease(view, _release)
-            weak.lanes, weak.at, weak.book, weak.pid = arena.bytes, at, self._live, os.getpid()
-            self._live[id(weak)] = weak
-            return view
+        crowded = len(self._live) >= self._limit
+        weak = _Lease(view, _release)
+        weak.lanes, weak.at, weak.book, weak.pid = (
+            arena.bytes,
+            arena.lane_byte(lease, self._lane),
+            self._live,
+            os.getpid(),
+        )
+        self._live[id(weak)] = weak
+        if not crowded:
+            return view, view
         self.copied += 1
-        payload = view.tobytes()
-        arena.bytes[at] = 0
-        return payload
+        return view, view.tobytes()

@@ -20,10 +20,12 @@ __all__ = ["Geometry", "Ring", "RingReader", "RingStatistics", "RingWriter"]
 
 _RING_MAGIC: Final = int.from_bytes(b"PSTKRNG1", "little")
 _PAGE: Final = 4096
+_LARGEST: Final = 1 << 48
+"""No payload is larger: more than any machine can hold."""
 
 # Indices of u64 words. Each group has a cache line of its own.
 _W_MAGIC, _W_CAPACITY, _W_SLOT_BYTES = 0, 1, 2
-_W_HEAD, _W_ENDED, _W_WRITER_WAITING, _W_SENT_BYTES = 8, 9, 10, 11  # the writer's
+_W_HEAD, _W_ENDED, _W_WRITER_WAITING, _W_SENT_BYTES = 8, 9, 10, 11  # the writer's; SENT_BYTES are two words
 _W_ACK, _W_READER_WAITING = 16, 17  # the reader's
 _W_WRITER_LOST, _W_READER_LOST = 24, 25  # the supervisor's
 
@@ -123,11 +125,12 @@ class Ring:
         """What the words say now; `acknowledged` is read first, so that nothing seems to be in flight that is not."""
         words = self.words
         acknowledged = words[_W_ACK]
+        head = words[_W_HEAD]
         return RingStatistics(
             self.capacity,
-            words[_W_HEAD],
+            head,
             acknowledged,
-            words[_W_SENT_BYTES],
+            words[_W_SENT_BYTES + (head & 1)],
             bool(words[_W_ENDED]),
             bool(words[_W_WRITER_WAITING]),
             bool(words[_W_READER_WAITING]),
@@ -158,11 +161,13 @@ class RingWriter:
         self._acked = self._words[_W_ACK]
         self._sizes = [0] * self._capacity
         self._pending_bytes = 0
-        self._sent_bytes = self._words[_W_SENT_BYTES]
+        self._sent_bytes = self._words[_W_SENT_BYTES + (self.head & 1)]
         if not 0 <= self.head - self._acked <= self._capacity:
             raise CorruptSegment(f"ring {ring.segment.name}: {self._acked} acknowledged of {self.head}")
         for sequence in range(self._acked, self.head):
             fields = HEADER.unpack_from(self._view, self._at(sequence))
+            if fields[0] != MAGIC or fields[4] != sequence or fields[9] > _LARGEST:
+                raise CorruptSegment(f"ring {ring.segment.name}: record {sequence} makes no sense")
             self._note(sequence, fields[8] + fields[9])
 
     def has_room(self, nbytes: int) -> bool:
@@ -217,7 +222,8 @@ class RingWriter:
             self._view[at : at + tail_bytes] = tail
         self._note(head, payload_bytes + tail_bytes)
         self._sent_bytes += payload_bytes
-        words[_W_SENT_BYTES] = self._sent_bytes
+        # Of two words the one that belongs to the next HEAD: whoever dies in between leaves the other one true.
+        words[_W_SENT_BYTES + (head + 1 & 1)] = self._sent_bytes
         publish_fence()
         words[_W_HEAD] = self.head = head + 1
 
@@ -275,7 +281,7 @@ class RingReader:
         return self._words[_W_HEAD] != self.next or bool(self._words[_W_ENDED]) or bool(self._words[_W_WRITER_LOST])
 
     def read(self) -> tuple[tuple[int, ...], int]:
-        """The next header, checked as far as the ring can, and where its slot's contents begin.
+        """The next header, checked as far as the ring can, and where its slot's contents begin; `advance` takes it.
 
         Raises:
             WouldBlock: there is none yet.
@@ -291,8 +297,11 @@ class RingReader:
             raise CorruptSegment(f"record {self.next} has magic {fields[0]:#x} and sequence {fields[4]}")
         if not Kind.DATA <= fields[1] <= Kind.COMPLETION or fields[2] > 7:
             raise CorruptSegment(f"record {self.next} is of kind {fields[1]} with flags {fields[2]:#x}")
-        self.next += 1
         return fields, at + HEADER_BYTES
+
+    def advance(self) -> None:
+        """The record that `read` showed is taken."""
+        self.next += 1
 
     def acknowledge(self) -> None:
         """The oldest unacknowledged record is done with: its slot may be overwritten.

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.shm.arena import ArenaMap, SlabPool
-from penstock.shm.channel import ReceiveEnd, SendEnd
+from penstock.shm.channel import EdgeOptions, ReceiveEnd, SendEnd
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.errors import (
     ChannelClosed,
@@ -27,7 +27,7 @@ from penstock.shm.ring import Geometry, Ring, RingReader, RingWriter
 
 QUIET = settings(deadline=None, max_examples=100, database=None)
 PAGE = 4096
-HEAD, ACK = 8, 16  # words of the ring's page
+HEAD, SENT_BYTES, ACK = 8, 11, 16  # words of the ring's page
 
 
 @dataclass
@@ -117,11 +117,13 @@ def test_a_head_out_of_range_is_refused(head: int) -> None:
         for number in range(3):
             channel.sender.send_nowait(Outgoing(bytes(9)))
             done.read()
+            done.advance()
         channel.ring.words[HEAD] = head
         with pytest.raises(WouldBlock if head == 3 else CorruptSegment):
             done.read()
         if 1 <= head <= 4:
             assert behind.read()[0][4] == 0
+            behind.advance()
         else:
             with pytest.raises(WouldBlock if head == 0 else CorruptSegment):
                 behind.read()
@@ -199,3 +201,72 @@ def test_the_errors_of_this_layer_have_one_base() -> None:
     """Whoever catches `SharedMemoryError` catches all of them."""
     errors = (ChannelClosed, CorruptSegment, EndOfChannel, PeerLost, WouldBlock)
     assert all(issubclass(error, SharedMemoryError) for error in errors)
+
+
+def test_a_refused_record_stays_where_it_is() -> None:
+    """Nothing is taken when a record makes no sense, so nothing behind it can be freed too early."""
+    with open_channel() as channel:
+        channel.sender.send_nowait(Outgoing(b"x" * 10))
+        at = channel.header_at(0) + 36
+        sound = bytes(channel.ring.view[at : at + 4])
+        channel.ring.view[at : at + 4] = (10**6).to_bytes(4, "little")
+        for _ in range(2):
+            with pytest.raises(CorruptSegment):
+                channel.receiver.receive_nowait()
+        with pytest.raises(ChannelClosed):
+            channel.receiver.acknowledge()
+        channel.ring.view[at : at + 4] = sound
+        assert channel.receiver.receive_nowait().payload == b"x" * 10
+
+
+def test_a_writer_killed_before_its_head_leaves_an_exact_ledger() -> None:
+    """The bytes of a record that was never published are not counted, whoever goes on."""
+    with open_channel() as channel:
+        channel.sender.send_nowait(Outgoing(b"x" * 10))
+        channel.ring.words[SENT_BYTES + (2 & 1)] = 10 + 7  # as far as the writer came with its second record
+        assert channel.ring.statistics().sent_bytes == 10
+        RingWriter(channel.ring, 1 << 20).write(Outgoing(b"y" * 5), 0)
+        assert channel.ring.statistics().sent_bytes == 15
+
+
+def test_a_successor_refuses_the_nonsense_of_its_predecessor() -> None:
+    """A restarted writer does not count bytes that no machine can hold."""
+    with open_channel() as channel:
+        channel.sender.send_nowait(Outgoing(b"x"))
+        at = channel.header_at(0) + 40
+        channel.ring.view[at : at + 8] = b"\xff" * 8
+        with pytest.raises(CorruptSegment, match="record 0"):
+            RingWriter(channel.ring, 1 << 20)
+
+
+def test_a_copied_payload_is_there_again_for_a_redelivery() -> None:
+    """A reader that keeps too many views gets copies, and its slab is not reused before it acknowledges."""
+    with Owner() as owner, Doorbell.create() as here, Doorbell.create() as there:
+        geometry, family = Geometry(4, 192), owner.family("arena")
+        pool = SlabPool(family)
+        ring = Ring.format(owner.create("ring", geometry.segment_bytes, what="a test"), geometry)
+        options = EdgeOptions(max_leases=0)
+        sender = SendEnd(ring, pool, here, there, options)
+        first = ReceiveEnd(ring, ArenaMap(family), there, here, options)
+        sender.send_nowait(Outgoing(b"A" * 900_000))
+        assert isinstance(first.receive_nowait().payload, bytes)
+        sender.send_nowait(Outgoing(b"B" * 900_000))
+        second = ReceiveEnd(ring, ArenaMap(family), there, here, options)
+        assert second.receive_nowait().payload == b"A" * 900_000
+        pool.close()
+
+
+def test_edges_of_unlike_slots_get_the_same_tail() -> None:
+    """In a fan-out the tail reaches also the edge whose slots have no room for it, in either order."""
+    for inline_bytes in ((8000, 64), (64, 8000)):
+        with Owner() as owner, Doorbell.create() as here, Doorbell.create() as there:
+            family = owner.family("arena")
+            pool = SlabPool(family)
+            message = Outgoing(b"P" * 100_000, tail=b"T" * 500)
+            for lane, inline in enumerate(inline_bytes):
+                geometry = Geometry(4, inline)
+                ring = Ring.format(owner.create(f"r{lane}", geometry.segment_bytes, what="a test"), geometry)
+                SendEnd(ring, pool, here, there, EdgeOptions(lane=lane)).send_nowait(message)
+                receiver = ReceiveEnd(ring, ArenaMap(family), there, here, EdgeOptions(lane=lane))
+                assert receiver.receive_nowait().tail == message.tail
+            pool.close()

@@ -90,6 +90,7 @@ class RingMachine(RuleBasedStateMachine):
                 self.reader.read()
             return
         fields, at = self.reader.read()
+        self.reader.advance()
         expected = model.published[model.read]
         assert (fields[4], fields[9]) == (model.read, len(expected))
         assert bytes(self.ring.view[at : at + len(expected)]) == expected

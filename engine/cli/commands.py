@@ -109,7 +109,7 @@ def nodes(node_type: str | None) -> None:
 @cli.command()
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 def clean(dry_run: bool) -> None:
-    """Remove the shared memory that killed runs have left. Touches nothing of a live run, and nothing that is not ours."""
+    """Remove the shared memory that killed runs have left; nothing of a live run, and nothing that is not ours."""
     say_orphans(sweep(dry_run=dry_run), dry_run=dry_run)
 
 

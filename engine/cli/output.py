@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -20,7 +20,16 @@ from penstock.engine.problems import PipelineInvalid
 from penstock.engine.report import Report
 from penstock.shm.owner import Orphan
 
-__all__ = ["fail", "problems_json", "report_table", "say_error", "say_orphans", "say_problems", "table_of_types"]
+__all__ = [
+    "fail",
+    "live_view",
+    "problems_json",
+    "report_tables",
+    "say_error",
+    "say_orphans",
+    "say_problems",
+    "table_of_types",
+]
 
 
 def fail(text: str, *, code: int) -> NoReturn:
@@ -48,37 +57,51 @@ def problems_json(error: PipelineInvalid) -> str:
     return json.dumps({"outcome": "invalid", "problems": problems}, ensure_ascii=False)
 
 
-def report_table(report: Report) -> Table:
-    """Nodes and the edges out of them."""
-    table = Table(title=_title(report), title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for name, justify in (("node", "left"), ("type", "left"), ("executor", "left"), ("data", "right")):
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for name in ("busy s", "MiB"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, justify in (("edge to", "left"), ("sent", "right"), ("received", "right"), ("in flight", "right")):
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+def report_tables(report: Report) -> Group:
+    """The work of the nodes, and the ledger of the edges."""
+    return Group(_title(report), node_table(report), Text(""), edge_table(report))
+
+
+def node_table(report: Report) -> Table:
+    """A row for each node."""
+    table = _table("node", "type", "runs", "data>", "busy s>", "MiB>")
     for node in report.nodes:
-        edges = [edge for edge in report.edges if edge.name.split(".", 1)[0] == node.node_id] or [None]
-        for index, edge in enumerate(edges):
-            about_node = [
-                Text(node.node_id),
-                Text(node.node_type.rsplit("/", 1)[-1]),
-                Text(node.executor),
-                Text(_or_blank(node.processed, "{:,}")),
-                Text(_or_blank(node.busy_s, "{:.2f}")),
-                Text(_or_blank(None if node.peak_rss_kib is None else node.peak_rss_kib / 1024, "{:.0f}")),
-            ]
-            about_edge = (
-                [Text("")] * 4
-                if edge is None
-                else [
-                    Text(edge.name.split(" -> ", 1)[1].removesuffix(".in")),
-                    Text(f"{edge.sent:,}"),
-                    Text(f"{edge.received:,}"),
-                    Text(f"{edge.in_flight:,}", style="yellow" if edge.in_flight else ""),
-                ]
-            )
-            table.add_row(*(about_node if index == 0 else [Text("")] * 6), *about_edge)
+        table.add_row(
+            node.node_id,
+            node.node_type.rsplit("/", 1)[-1],
+            node.executor if not node.pid else f"pid {node.pid}",
+            _or_blank(node.processed, "{:,}"),
+            _or_blank(node.busy_s, "{:.2f}"),
+            _or_blank(None if node.peak_rss_kib is None else node.peak_rss_kib / 1024, "{:.0f}"),
+        )
+    return table
+
+
+def edge_table(report: Report) -> Table:
+    """A row for each edge; what is still in flight stands out."""
+    table = _table("edge", "kind", "sent>", "received>", "dropped>", "in flight>")
+    for edge in report.edges:
+        table.add_row(
+            edge.name.replace(".out -> ", " -> ").removesuffix(".in"),
+            edge.kind,
+            f"{edge.sent:,}",
+            f"{edge.received:,}",
+            f"{edge.dropped:,}",
+            Text(f"{edge.in_flight:,}", style="yellow" if edge.in_flight else ""),
+        )
+    return table
+
+
+def live_view(report: Report) -> Group:
+    """What changes while a pipeline runs."""
+    return Group(_title(report), edge_table(report))
+
+
+def _table(*columns: str) -> Table:
+    """A plain table; columns that end in > stand to the right."""
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name.removesuffix(">"), justify="right" if name.endswith(">") else "left", overflow="fold")
     return table
 
 

@@ -16,7 +16,7 @@ import trio
 from rich.console import Console
 from rich.live import Live
 
-from penstock.engine.cli.output import problems_json, report_table, say_error, say_problems
+from penstock.engine.cli.output import live_view, problems_json, report_tables, say_error, say_problems
 from penstock.engine.pipeline import Pipeline
 from penstock.engine.problems import PipelineInvalid
 from penstock.engine.report import Report
@@ -62,7 +62,7 @@ def run_session(pipeline: Pipeline, session: Session) -> int:
         if session.as_json:
             stdout.write(json.dumps(_said(report, session), ensure_ascii=False) + "\n")
         elif report is not None and not session.quiet:
-            Console(stderr=True).print(report_table(report))
+            Console(stderr=True, highlight=False).print(report_tables(report))
     _explain(session)
     return session.exit_code
 
@@ -113,7 +113,7 @@ async def _show(run: Run) -> None:
     """A live table on the terminal. What nodes print appears above it, if it goes to the same terminal."""
     console = Console(stderr=True)
     with Live(
-        report_table(run.report()),
+        live_view(run.report()),
         console=console,
         transient=True,
         auto_refresh=False,
@@ -121,7 +121,7 @@ async def _show(run: Run) -> None:
     ) as live:
         while True:
             await trio.sleep(_REFRESH_S)
-            live.update(report_table(run.report()), refresh=True)
+            live.update(live_view(run.report()), refresh=True)
 
 
 @contextmanager

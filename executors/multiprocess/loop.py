@@ -34,7 +34,7 @@ class _StopProducing(BaseException):
 class _Input:
     """An input ring with its codec."""
 
-    def __init__(self, spec: LinkSpec, node: WorkerSpec, bell: Doorbell, arenas: ArenaMap) -> None:
+    def __init__(self, spec: LinkSpec, bell: Doorbell, arenas: ArenaMap) -> None:
         self.spec = spec
         self.receiver = Receiver(_ring(spec), arenas, bell, Doorbell(*spec.peer_bell), _options(spec))
         self.codec = Codec(spec.name)
@@ -43,7 +43,7 @@ class _Input:
 class _Output:
     """An output ring with its codec."""
 
-    def __init__(self, spec: LinkSpec, node: WorkerSpec, bell: Doorbell, pool: SlabPool) -> None:
+    def __init__(self, spec: LinkSpec, bell: Doorbell, pool: SlabPool) -> None:
         self.spec = spec
         self.sender = Sender(_ring(spec), pool, bell, Doorbell(*spec.peer_bell), _options(spec))
         self.codec = Codec(spec.name)
@@ -62,8 +62,8 @@ class WorkerLoop:
         self._bell = Doorbell(*spec.bell)
         pool = SlabPool(spec.family)
         arenas = {link.family: ArenaMap(link.family) for link in spec.inputs}
-        self._inputs = [_Input(link, spec, self._bell, arenas[link.family]) for link in spec.inputs]
-        self._outputs = [_Output(link, spec, self._bell, pool) for link in spec.outputs]
+        self._inputs = [_Input(link, self._bell, arenas[link.family]) for link in spec.inputs]
+        self._outputs = [_Output(link, self._bell, pool) for link in spec.outputs]
         self._main_port = host.outputs[0] if host.outputs else ""
         self._routes = {port: self._route(port) for port in host.outputs}
         self._answers: list[RuntimeData] | None = None
