@@ -54,11 +54,13 @@ class LocalTask:
         self._source_scope = trio.CancelScope()
         self._turn = trio.Lock()
         self._emit_ns = 0
+        self._initialized = False
         self.processed = 0
         self.busy_ns = 0
 
     async def initialize(self) -> None:
         await self._node.initialize()
+        self._initialized = True
 
     async def run(self) -> None:
         """Work until the inputs, or the source, have ended; flush; end the outputs."""
@@ -77,7 +79,10 @@ class LocalTask:
             outputs.end()
 
     async def cleanup(self) -> None:
-        await self._node.cleanup()
+        """Clean the node up, once, if it was initialized."""
+        if self._initialized:
+            self._initialized = False
+            await self._node.cleanup()
 
     def stop_producing(self) -> None:
         """End a source's stream where it is; for any other node nothing happens."""
@@ -123,8 +128,9 @@ class LocalTask:
 
     async def _emit(self, port: str, data: RuntimeData) -> None:
         outputs = self._outputs.get(port)
-        if outputs is None:
-            return  # nothing is connected to this port
+        if outputs is None:  # nothing is connected to this port; a source must let the others run all the same
+            await trio.lowlevel.checkpoint()
+            return
         start = time.perf_counter_ns()
         try:
             await outputs.send(data)

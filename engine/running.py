@@ -23,6 +23,9 @@ from penstock.executors.multiprocess.wiring import Wiring
 __all__ = ["Run", "RunOptions", "open_run", "run"]
 
 
+_HURRIED_GRACE_S = 0.5
+
+
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """How a pipeline is run.
@@ -52,7 +55,7 @@ class Run:
         self._unfinished = {node.node_id for node in assembly.plan.nodes}
         self._all_finished = trio.Event()
         self._stopping = False
-        self._aborted = False
+        self._hurry = False  # the grace period has been used, or is not wanted
         self._failure: ServiceError | None = None
         if not self._unfinished:
             self._all_finished.set()
@@ -69,11 +72,12 @@ class Run:
                 self._stop_source(node)
         with trio.move_on_after(self._options.grace_s):
             await self._all_finished.wait()
-        return self._all_finished.is_set()
+        self._hurry = not self._all_finished.is_set()
+        return not self._hurry
 
     def abort(self) -> None:
         """End everything at once, with data in flight."""
-        self._aborted = self._stopping = True
+        self._hurry = self._stopping = True
         self._scope.cancel()
 
     def report(self) -> Report:
@@ -129,6 +133,7 @@ class Run:
                     await task.initialize()
                 except ServiceError as error:
                     self._fail(_named(node_id, error))
+                    break
         if self._failure is not None:
             await trio.sleep_forever()  # cancelled: see _fail
         for node in reversed(self._assembly.plan.nodes):
@@ -176,17 +181,17 @@ class Run:
 
     async def _end(self) -> None:
         """Clean up the nodes of this process and end the workers, each within the grace period."""
+        grace_s = min(_HURRIED_GRACE_S, self._options.grace_s) if self._hurry else self._options.grace_s
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as nursery:
                 for supervisor in self._assembly.workers.values():
-                    nursery.start_soon(supervisor.stop)
+                    nursery.start_soon(supervisor.stop, grace_s)
                 for node_id, task in self._assembly.tasks.items():
-                    if node_id in self._unfinished:
-                        nursery.start_soon(self._clean_up, node_id, task)
+                    nursery.start_soon(self._clean_up, node_id, task, grace_s)
         self._ended_at = trio.current_time()
 
-    async def _clean_up(self, node_id: str, task: LocalTask) -> None:
-        with trio.move_on_after(self._options.grace_s, shield=True):
+    async def _clean_up(self, node_id: str, task: LocalTask, grace_s: float) -> None:
+        with trio.move_on_after(grace_s, shield=True):
             try:
                 await task.cleanup()
             except ServiceError as error:

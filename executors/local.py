@@ -77,7 +77,8 @@ class LocalNode:
 
     async def _stream(self, call: Callable[[], Any], emit: Emit) -> None:
         if self._thread:
-            await trio.to_thread.run_sync(self._in_thread, call, emit)
+            # A thread that is stuck can not be stopped: a cancelled run leaves it behind rather than wait for it.
+            await trio.to_thread.run_sync(self._in_thread, call, emit, abandon_on_cancel=True)
             return
         results = self._results(call)
         try:

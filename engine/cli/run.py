@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.live import Live
 
 from penstock.engine.cli.output import live_view, problems_json, report_tables, say_error, say_problems
+from penstock.engine.cli.signals import receive_signals
 from penstock.engine.pipeline import Pipeline
 from penstock.engine.problems import PipelineInvalid
 from penstock.engine.report import Report
@@ -52,7 +53,10 @@ class Session:
 def run_session(pipeline: Pipeline, session: Session) -> int:
     """Run a pipeline as a command does; its exit code."""
     with _own_stdout(session.as_json) as stdout:
-        trio.run(_main, pipeline, session)
+        try:
+            trio.run(_main, pipeline, session)
+        except* KeyboardInterrupt:
+            pass  # a node that did not let the loop run was interrupted: see receive_signals
         if isinstance(session.error, PipelineInvalid):
             if session.as_json:
                 stdout.write(problems_json(session.error) + "\n")
@@ -90,17 +94,17 @@ async def _heed_signals(
     session: Session, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """The first one stops in good order, the second at once."""
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+    with receive_signals(session.options.grace_s) as received:
         task_status.started()
         async for number in received:
             run, again = session.run, session.signal is not None
-            session.signal = signal.Signals(number)
+            session.signal = number
             if run is None:
                 nursery.cancel_scope.cancel()
             elif again:
                 run.abort()
             else:
-                click.echo(f"{session.signal.name}: stopping; once more to abort", err=True)
+                click.echo(f"{number.name}: stopping; once more to abort", err=True)
                 nursery.start_soon(_stop, run)
 
 

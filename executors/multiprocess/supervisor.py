@@ -167,12 +167,12 @@ class Supervisor:
         self._state.stopping = True
         self._signal(signal.SIGKILL)
 
-    async def stop(self) -> None:
-        """SIGTERM, the grace period, SIGKILL. Returns when the worker is gone."""
+    async def stop(self, grace_s: float | None = None) -> None:
+        """SIGTERM, the grace period (of the options, or another), SIGKILL. Returns when the worker is gone."""
         if not self.alive:
             return
         self.terminate()
-        with trio.move_on_after(self._options.grace_s):
+        with trio.move_on_after(self._options.grace_s if grace_s is None else grace_s):
             await self.wait_gone()
         if self.alive:
             self.kill()
