@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from enum import IntEnum, IntFlag
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from penstock.shm.arena import Slab
@@ -33,26 +32,26 @@ HEADER = struct.Struct("<IBBHQQQIIQqqIIQ")
 assert HEADER.size == DESCRIPTION_AT
 
 
-class Kind(IntEnum):
-    """What a record is."""
+class Kind:
+    """What a record is. Plain integers: enum arithmetic would cost more than writing the record."""
 
-    DATA = 1
-    CALL = 2
+    DATA: Final = 1
+    CALL: Final = 2
     """A datum that wants exactly one answer, with the same correlation."""
-    ANSWER = 3
-    ERROR = 4
+    ANSWER: Final = 3
+    ERROR: Final = 4
     """The answer of a node that failed; the payload says how."""
-    COMPLETION = 5
+    COMPLETION: Final = 5
     """A cause that had no output."""
 
 
-class Flag(IntFlag):
+class Flag:
     """How a record is stored, and where it stands among the outputs of its cause."""
 
-    LAST_OF_CAUSE = 1
-    SLAB = 2
+    LAST_OF_CAUSE: Final = 1
+    SLAB: Final = 2
     """The payload is in a slab."""
-    TAIL_IN_SLAB = 4
+    TAIL_IN_SLAB: Final = 4
     """The tail, too long for the slot, follows the payload in the slab."""
 
 

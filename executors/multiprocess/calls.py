@@ -75,13 +75,24 @@ class Calls:
         self._bell.ring()
 
     async def _send(self, message: Outgoing) -> None:
-        async with self._turn:
-            try:
-                if self._broken is not None:
-                    raise PeerLost(str(self._broken))
-                await self._requests.send(message)
-            except SharedMemoryError as error:
-                raise NodeExecution(self._node_id, f"IPC send failed: {error}") from error
+        try:
+            if self._broken is not None:
+                raise PeerLost(self._broken.message)
+            if not self._sent_at_once(message):
+                async with self._turn:  # in the order of their calls
+                    await self._requests.send(message)
+        except SharedMemoryError as error:
+            raise NodeExecution(self._node_id, f"IPC send failed: {error}") from error
+
+    def _sent_at_once(self, message: Outgoing) -> bool:
+        """The usual case, which needs no turn and no checkpoint: waiting for the answer is one."""
+        if self._turn.locked():
+            return False
+        try:
+            self._requests.send_nowait(message)
+        except WouldBlock:
+            return False
+        return True
 
     async def _wait(self, call: _Call) -> None:
         self._waiting += 1
