@@ -6,7 +6,13 @@ needs none of them, does not pay for trio and the engine.
 
 from __future__ import annotations
 
+import os.path
 from typing import TYPE_CHECKING
+
+if os.path.exists(os.path.join(__path__[0], "..", "shm", "segment.py")):
+    # Imported from a checkout, where engine/ and its neighbours stand beside this folder and not in it: a program that is
+    # started in the root of the repository finds this folder before the installed package.
+    __path__.append(os.path.dirname(__path__[0]))
 
 if TYPE_CHECKING:
     from penstock.engine import Pipeline as Pipeline

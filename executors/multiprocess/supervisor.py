@@ -18,6 +18,8 @@ from typing import Any
 import psutil
 import trio
 
+import penstock
+
 from penstock.executors.contract import NodeExecution, ServiceError
 from penstock.executors.multiprocess.messages import WorkerSpec, encode, lines
 from penstock.executors.multiprocess.wiring import Party, Wiring
@@ -190,6 +192,7 @@ class Supervisor:
             stderr=subprocess.PIPE,
             pass_fds=(lifeline_fd, control_fd, *bells),
             process_group=0,
+            env=_environment(),
         )
         self.pid = process.pid
         return process
@@ -307,6 +310,14 @@ class Supervisor:
         if name == "stderr":
             self._stderr.append(text)
         self._options.on_output(self._node_id, name, text)
+
+
+def _environment() -> dict[str, str]:
+    """Ours; where this penstock was imported from a checkout, a worker has to find the same one."""
+    if len(penstock.__path__) == 1:
+        return dict(os.environ)
+    paths = [penstock.__path__[-1], os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 async def _exited(process: trio.Process) -> None:
