@@ -10,8 +10,8 @@ import os.path
 from typing import TYPE_CHECKING
 
 if os.path.exists(os.path.join(__path__[0], "..", "shm", "segment.py")):
-    # Imported from a checkout, where engine/ and its neighbours stand beside this folder and not in it: a program that is
-    # started in the root of the repository finds this folder before the installed package.
+    # Imported from a checkout, where engine/ and its neighbours stand beside this folder and not in it: a program that
+    # is started in the root of the repository finds this folder before the installed package.
     __path__.append(os.path.dirname(__path__[0]))
 
 if TYPE_CHECKING:

@@ -19,7 +19,6 @@ import psutil
 import trio
 
 import penstock
-
 from penstock.executors.contract import NodeExecution, ServiceError
 from penstock.executors.multiprocess.messages import WorkerSpec, encode, lines
 from penstock.executors.multiprocess.wiring import Party, Wiring
