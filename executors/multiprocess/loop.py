@@ -137,6 +137,7 @@ class WorkerLoop:
                 wait_any(self._bell, receivers)
 
     def _produce(self) -> None:
+        start = time.perf_counter_ns()
         try:
             self._in_source = True
             if not self._stopping.is_set():
@@ -151,6 +152,7 @@ class WorkerLoop:
             pass
         finally:
             self._in_source = False
+            self.busy_ns = time.perf_counter_ns() - start - self._waited_ns
 
     def _handle(self, link: _Input, record: Record) -> None:
         data, port, params = link.codec.decode_call(record)
