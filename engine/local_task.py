@@ -52,7 +52,7 @@ class LocalTask:
         self._inputs = inputs
         self._outputs = outputs
         self._source_scope = trio.CancelScope()
-        self._turn = trio.Lock()
+        self._turn = trio.Lock() if len(inputs) > 1 else None
         self._emit_ns = 0
         self._initialized = False
         self.processed = 0
@@ -71,9 +71,7 @@ class LocalTask:
             port, edge = self._inputs[0]
             await self._consume(port, edge)
         else:
-            async with trio.open_nursery() as nursery:
-                for port, edge in self._inputs:
-                    nursery.start_soon(self._consume_in_turn, port, edge)
+            await self._consume_all()
         await self._node.flush(self._emit)
         for outputs in self._outputs.values():
             outputs.end()
@@ -94,26 +92,36 @@ class LocalTask:
                 data = await edge.receive()
             except EndOfStream:
                 return
-            await self._process(data, port)
+            if self._turn is None:
+                await self._process(data, port)
+            else:
+                async with self._turn:
+                    await self._process(data, port)
             del data  # a view in it must not outlive its acknowledgement by our doing
             edge.acknowledge()
 
-    async def _consume_in_turn(self, port: str, edge: EdgeReceiver) -> None:
-        while True:
+    async def _consume_all(self) -> None:
+        """Take from several edges as they come; the node works on one datum at a time."""
+        errors: list[Exception] = []
+
+        async def consume(port: str, edge: EdgeReceiver) -> None:
             try:
-                data = await edge.receive()
-            except EndOfStream:
-                return
-            async with self._turn:  # a node works on one datum at a time
-                await self._process(data, port)
-            del data
-            edge.acknowledge()
+                await self._consume(port, edge)
+            except Exception as error:  # told after the nursery, which would wrap it
+                errors.append(error)
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for port, edge in self._inputs:
+                nursery.start_soon(consume, port, edge)
+        if errors:
+            raise errors[0]
 
     async def _process(self, data: RuntimeData, port: str) -> None:
         start, waited = time.perf_counter_ns(), self._emit_ns
         await self._node.process(data, self._emit, port)
-        self.processed += 1
         self.busy_ns += time.perf_counter_ns() - start - (self._emit_ns - waited)
+        self.processed += 1
 
     async def _timed_produce(self) -> None:
         start = time.perf_counter_ns()

@@ -158,14 +158,16 @@ class MultiprocessExecutorBridge:
     async def aclose(self) -> None:
         """End every worker and remove the shared memory. Idempotent."""
         self._closed = True
-        async with trio.open_nursery() as nursery:
-            for stream in list(self._streams):
-                nursery.start_soon(stream.aclose)
-            for node_id in list(self._nodes):
-                nursery.start_soon(self._clean_up_quietly, node_id)
-        if self._wiring is not None:
-            self._wiring.close()
-            self._wiring = None
+        try:
+            async with trio.open_nursery() as nursery:
+                for stream in list(self._streams):
+                    nursery.start_soon(stream.aclose)
+                for node_id in list(self._nodes):
+                    nursery.start_soon(self._clean_up_quietly, node_id)
+        finally:
+            if self._wiring is not None:
+                self._wiring.close()
+                self._wiring = None
 
     def get_stats(self) -> BridgeStats:
         """A consistent snapshot of the counters."""

@@ -134,10 +134,12 @@ class Calls:
                 call.error = self._node_error(data.as_json())
             else:
                 call.answer = data
-        except IPCError as error:
+        except ServiceError as error:
             call.error = error
 
-    def _node_error(self, said: Mapping[str, str]) -> ServiceError:
+    def _node_error(self, said: object) -> ServiceError:
+        if not isinstance(said, dict):
+            return IPCError(f"edge {self._answers.name}: an error that says {said!r}")
         if said.get("type") == "Validation":
             return Validation(said["message"])
         return NodeExecution(

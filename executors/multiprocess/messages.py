@@ -1,7 +1,7 @@
 """What the engine and a worker say to each other beside the data: JSON, a line each, over a socket pair.
 
-Engine to worker: one `WorkerSpec`, then `{"type": "start"}`. Worker to engine: `starting` (alive), `ready` or `failed`,
-`error` (a node raised on a stream), `log`, and `finished` with why ("ended", "interrupted", "peer lost") and counters.
+Engine to worker: one `WorkerSpec`, then `{"type": "start"}`. Worker to engine: `ready` or `failed`, `error` (a node
+raised on a stream), `log`, and `finished` with why ("ended", "interrupted", "peer lost") and counters.
 """
 
 from __future__ import annotations

@@ -67,7 +67,6 @@ def serve(control_fd: int) -> int:
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = Control(control_fd)
-    control.say("starting")
     line = control.receive()
     if not line:
         return 1

@@ -201,7 +201,7 @@ class Supervisor:
         assert process.stderr is not None
         self._control = control = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
         async with process.stdout, process.stderr, control, trio.open_nursery() as nursery:
-            nursery.start_soon(self._listen, control)
+            nursery.start_soon(self._listen, control, nursery)
             nursery.start_soon(self._pass_on, process.stdout, "stdout")
             nursery.start_soon(self._pass_on, process.stderr, "stderr")
             with contextlib.suppress(trio.BrokenResourceError):
@@ -254,13 +254,21 @@ class Supervisor:
         if self._state.failure is None:
             self._state.failure = NodeExecution(self._node_id, message, details=details)
 
-    async def _listen(self, control: trio.SocketStream) -> None:
+    async def _listen(self, control: trio.SocketStream, nursery: trio.Nursery) -> None:
         buffer = bytearray()
         with contextlib.suppress(trio.BrokenResourceError):
             async for chunk in control:
                 buffer += chunk
                 for line in lines(buffer):
+                    failed = self._state.failure is not None
                     self._hear(line)
+                    if self._state.failure is not None and not failed:
+                        nursery.start_soon(self._end_within_grace)
+
+    async def _end_within_grace(self) -> None:
+        """A node that failed may clean up, but not for ever."""
+        await trio.sleep(self._options.grace_s)
+        self.kill()
 
     def _hear(self, line: bytes) -> None:
         try:
@@ -308,7 +316,10 @@ class Supervisor:
         text = line.decode(errors="replace").rstrip("\r")
         if name == "stderr":
             self._stderr.append(text)
-        self._options.on_output(self._node_id, name, text)
+        try:
+            self._options.on_output(self._node_id, name, text)
+        except Exception:  # a closed standard output, say: no reason to lose a worker
+            logging.getLogger("penstock").exception("a line of node %r could not be passed on", self._node_id)
 
 
 def _environment() -> dict[str, str]:
