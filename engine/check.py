@@ -127,21 +127,20 @@ class _Checker:
             if hasattr(node, "check"):
                 node.check()
         except (Validation, ValueError, TypeError, OSError) as error:
-            self._problem(decl, str(error))
+            given = ", ".join(f"--set {decl.node_id}.{name}" for name in sorted(decl.overridden))
+            where = Where(given) if given else decl.where
+            self._problems.append(Problem(where, f"node {decl.node_id!r}: {error}"))
 
     # Edges
 
     def _plan_edge(self, edge: EdgeDecl) -> None:
         source = self._end(edge, edge.source)
         target = self._end(edge, edge.target)
-        if edge.capacity < 1 or edge.max_bytes < 1:
-            self._edge_problem(edge, "capacity and max_bytes are at least 1")
-        if edge.timeout_s is not None and edge.timeout_s <= 0:
-            self._edge_problem(edge, "timeout is above 0, in seconds")
+        self._check_bounds(edge)
         if source is None or target is None:
             return
-        source_port = self._port(edge, edge.source, source.outputs, "output")
-        target_port = self._port(edge, edge.target, target.inputs, "input")
+        source_port = self._port(edge, _of_side(edge.source, source.outputs, source.inputs), source.outputs, "output")
+        target_port = self._port(edge, _of_side(edge.target, target.inputs, target.outputs), target.inputs, "input")
         if source_port is None or target_port is None:
             return
         self._check_types(edge, source, source_port, target, target_port)
@@ -153,8 +152,16 @@ class _Checker:
         source.edges_out.append(planned)
         target.edges_in.append(planned)
 
+    def _check_bounds(self, edge: EdgeDecl) -> None:
+        for name, value in (("capacity", edge.capacity), ("max_bytes", edge.max_bytes)):
+            if not isinstance(value, int) or value < 1:
+                self._edge_problem(edge, f"{name} is a whole number of at least 1, not {value!r}")
+        timeout = edge.timeout_s
+        if timeout is not None and (not isinstance(timeout, int | float) or timeout <= 0):
+            self._edge_problem(edge, f"timeout is a number of seconds above 0, not {timeout!r}")
+
     def _end(self, edge: EdgeDecl, ref: PortRef) -> PlannedNode | None:
-        if ref.node_id not in self._nodes:
+        if ref.node_id not in self._nodes and ref.node_id not in self._pipeline.unreadable:
             self._edge_problem(edge, f"there is no node {ref.node_id!r}: {did_you_mean(ref.node_id, self._nodes)}")
         return self._nodes.get(ref.node_id)
 
@@ -230,6 +237,13 @@ class _Checker:
 
     def _edge_problem(self, edge: EdgeDecl, text: str) -> None:
         self._problems.append(Problem(edge.where, f"edge {edge.source} -> {edge.target}: {text}"))
+
+
+def _of_side(ref: PortRef, ports: Mapping[str, str], other_side: Mapping[str, str]) -> PortRef:
+    """In `a -> b.left -> c` the port is of the edge into b, and says nothing about the one out of it."""
+    if ref.through and ref.port not in ports and ref.port in other_side:
+        return PortRef(ref.node_id)
+    return ref
 
 
 def _split(accepted: str) -> set[str]:

@@ -53,6 +53,7 @@ class LocalTask:
         self._outputs = outputs
         self._source_scope = trio.CancelScope()
         self._turn = trio.Lock() if len(inputs) > 1 else None
+        self._emitting = self._stop_after_emit = False
         self._emit_ns = 0
         self._initialized = False
         self.processed = 0
@@ -83,8 +84,10 @@ class LocalTask:
             await self._node.cleanup()
 
     def stop_producing(self) -> None:
-        """End a source's stream where it is; for any other node nothing happens."""
-        self._source_scope.cancel()
+        """End a source's stream between two data; for any other node nothing happens."""
+        self._stop_after_emit = True
+        if not self._emitting:
+            self._source_scope.cancel()
 
     async def _consume(self, port: str, edge: EdgeReceiver) -> None:
         while True:
@@ -131,8 +134,12 @@ class LocalTask:
             self.busy_ns = time.perf_counter_ns() - start - self._emit_ns
 
     async def _emit_produced(self, port: str, data: RuntimeData) -> None:
+        self._emitting = True  # a stop in the middle would send to some edges of a fan-out and not to others
         await self._emit(port, data)
+        self._emitting = False
         self.processed += 1
+        if self._stop_after_emit:
+            self._source_scope.cancel()
 
     async def _emit(self, port: str, data: RuntimeData) -> None:
         outputs = self._outputs.get(port)

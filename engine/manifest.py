@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -27,7 +26,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from penstock.engine.pipeline import EdgeDecl, NodeDecl, Pipeline, PortRef, executor_of, parse_chain
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
-from penstock.executors.contract import ExecutorType
+from penstock.executors.contract import ExecutorType, Validation
 from penstock.executors.router import Routes
 
 __all__ = ["load"]
@@ -35,7 +34,6 @@ __all__ = ["load"]
 _TOP = {"penstock", "name", "nodes", "edges", "executors"}
 _NODE = {"type", "params", "executor", "thread", "init_timeout", "limits"}
 _EDGE = {"from", "to", "capacity", "max_bytes", "timeout"}
-_EXECUTORS = [executor.value.lower() for executor in ExecutorType]
 
 
 def load(path: str | os.PathLike[str]) -> Pipeline:
@@ -100,9 +98,9 @@ class _Reader:
     def _node(self, nodes: CommentedMap, node_id: Any) -> None:
         said, where = nodes[node_id], self._where(nodes, node_id)
         if not isinstance(said, CommentedMap) or not isinstance(said.get("type"), str):
-            self._pipeline.problems.append(
-                Problem(where, f"node {str(node_id)!r}: needs a `type`, as in {{type: wav_source}}")
-            )
+            text = f"node {str(node_id)!r}: needs a `type`, as in {{type: wav_source}}"
+            self._pipeline.problems.append(Problem(where, text))
+            self._pipeline.unreadable.add(str(node_id))
             return
         self._check_keys(said, _NODE, f"node {str(node_id)!r}")
         params = self._mapping(said, "params")
@@ -124,12 +122,12 @@ class _Reader:
         said = edges[index]
         where = Where(self._file, edges.lc.item(index)[0] + 1)
         if isinstance(said, str):
-            refs = parse_chain(said)
-            if len(refs) < 2 or not all(ref.node_id for ref in refs):
-                self._pipeline.problems.append(Problem(where, f"edge {said!r}: an edge is `node -> node`"))
+            try:
+                chain = parse_chain(said)
+            except Validation as error:
+                self._pipeline.problems.append(Problem(where, error.message))
                 return
-            for source, target in pairwise(refs):
-                self._pipeline.edges.append(EdgeDecl(source, target, where=where))
+            self._pipeline.edges += [EdgeDecl(source, target, where=where) for source, target in chain]
         elif isinstance(said, CommentedMap) and isinstance(said.get("from"), str) and isinstance(said.get("to"), str):
             self._check_keys(said, _EDGE, "an edge")
             edge = EdgeDecl(PortRef.parse(said["from"]), PortRef.parse(said["to"]), where=where)
@@ -151,8 +149,8 @@ class _Reader:
             return None
         try:
             return executor_of(said[key])
-        except ValueError:
-            self._problem(said, key, f"there is no executor {said[key]!r}: {did_you_mean(str(said[key]), _EXECUTORS)}")
+        except Validation as error:
+            self._problem(said, key, error.message)
             return None
 
     def _mapping(self, said: CommentedMap, key: str) -> CommentedMap:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
-from penstock.engine.problems import Problem, Where
-from penstock.executors.contract import ExecutorType, Json
+from penstock.engine.problems import Problem, Where, did_you_mean
+from penstock.executors.contract import ExecutorType, Json, Validation
 from penstock.executors.registry import NodeFactory
 from penstock.executors.router import Routes
 
@@ -45,10 +44,11 @@ class NodeDecl:
 
 @dataclass(frozen=True, slots=True)
 class PortRef:
-    """`node` or `node.port`."""
+    """`node` or `node.port`. Within a chain a port may be of either side: `through`."""
 
     node_id: str
     port: str | None = None
+    through: bool = False
 
     @classmethod
     def parse(cls, text: str) -> PortRef:
@@ -71,9 +71,17 @@ class EdgeDecl:
     where: Where = field(default_factory=Where)
 
 
-def parse_chain(text: str) -> list[PortRef]:
-    """The steps of `a -> b.port -> c`."""
-    return [PortRef.parse(step) for step in re.split(r"->", text)]
+def parse_chain(text: str) -> list[tuple[PortRef, PortRef]]:
+    """The edges of `a -> b.port -> c`.
+
+    Raises:
+        Validation: this is no chain of two or more.
+    """
+    refs = [PortRef.parse(step) for step in text.split("->")]
+    if len(refs) < 2 or not all(ref.node_id for ref in refs):
+        raise Validation(f"edge {text!r}: an edge is `node -> node`")
+    refs[1:-1] = [replace(ref, through=True) for ref in refs[1:-1]]
+    return list(pairwise(refs))
 
 
 class Pipeline:
@@ -97,6 +105,8 @@ class Pipeline:
         self.routes = Routes()
         self.problems: list[Problem] = []
         """What the manifest's reader has found already; reported with everything else."""
+        self.unreadable: set[str] = set()
+        """Nodes that the reader has reported: nothing more is said of them."""
 
     def add(
         self,
@@ -120,8 +130,16 @@ class Pipeline:
             thread: run a native node's synchronous code in a thread.
             init_timeout_s: how long a worker may take until the node is initialized.
             limits: of a wasm node, the fields of `WasmLimits`.
+
+        Raises:
+            Validation: a name, a type or an executor is none.
         """
         where = _caller()
+        if not isinstance(node_id, str) or not (isinstance(node_type, str) or callable(node_type)):
+            raise Validation(f"a node has a name and a type: add({node_id!r}, {node_type!r}) has not")
+        for given in (params, limits):
+            if not isinstance(given, Mapping | None):
+                raise Validation(f"node {node_id!r}: parameters are a mapping from names to values, not {given!r}")
         self.nodes.append(
             NodeDecl(
                 node_id,
@@ -150,10 +168,12 @@ class Pipeline:
             capacity: data on each edge that were sent and are not done with.
             max_bytes: likewise, bytes; a larger datum passes alone.
             timeout_s: how long a node may wait for room, before the run fails with `BackpressureTimeout`.
+
+        Raises:
+            Validation: these are no steps.
         """
         where = _caller()
-        refs = parse_chain("->".join(steps))
-        for source, target in pairwise(refs):
+        for source, target in parse_chain(" -> ".join(map(str, steps))):
             self.edges.append(EdgeDecl(source, target, capacity, max_bytes, timeout_s, where))
         return self
 
@@ -195,14 +215,14 @@ def executor_of(name: str | ExecutorType) -> ExecutorType:
     """The executor of a name as it stands in manifests.
 
     Raises:
-        ValueError: there is none.
+        Validation: there is none.
     """
     if isinstance(name, ExecutorType):
         return name
-    for executor in ExecutorType:
-        if executor.value.lower() == name:
-            return executor
-    raise ValueError(name)
+    names = {executor.value.lower(): executor for executor in ExecutorType}
+    if name not in names:
+        raise Validation(f"there is no executor {name!r}: {did_you_mean(str(name), names)}")
+    return names[name]
 
 
 def _caller() -> Where:

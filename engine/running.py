@@ -253,25 +253,28 @@ async def open_run(pipeline: Pipeline, options: RunOptions | None = None) -> Asy
         assembly = Assembly(plan, options.session_id or secrets.token_hex(8))
         assembly.build(wiring, grace_s=options.grace_s, on_output=options.on_output)
         running: Run | None = None
+        raised: BaseException | None = None
         try:
             async with trio.open_nursery() as supervisors:
                 try:
                     async with trio.open_nursery() as nursery:
                         running = Run(assembly, options, nursery.cancel_scope)
                         await running._start(nursery, supervisors)
-                        yield running
+                        try:
+                            yield running
+                        except BaseException as error:
+                            raised = error
+                            raise
                         await running.stop()
                         nursery.cancel_scope.cancel()
                 finally:
                     if running is not None:
                         await running._end()
-        except BaseExceptionGroup as group:
-            if len(group.exceptions) > 1:
+        except BaseExceptionGroup:
+            # The tasks of a run note their errors and do not raise them: this is the block's own, wrapped by nurseries.
+            if raised is None or isinstance(raised, trio.Cancelled):
                 raise
-            error = group.exceptions[0]
-            while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-                error = error.exceptions[0]
-            raise error from error.__cause__
+            raise raised from raised.__cause__
         if running is not None and running.failure is not None:
             raise running.failure
 

@@ -19,11 +19,7 @@ class Signature:
 
     def __init__(self, factory: NodeFactory) -> None:
         self.is_function = inspect.isroutine(factory) or isinstance(factory, functools.partial)
-        try:
-            # A class's own signature leaves out self; a function's first argument is the datum.
-            parameters = list(inspect.signature(factory, eval_str=True).parameters.values())
-        except (TypeError, ValueError, NameError):
-            parameters = []
+        parameters = _parameters(factory)  # a class's own leave out self; a function's first is the datum
         if self.is_function:
             parameters = parameters[1:]
         self.takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
@@ -49,6 +45,17 @@ class Signature:
         if parameter is None:
             return False
         return parameter.annotation is Path or Path in get_args(parameter.annotation)
+
+
+def _parameters(factory: NodeFactory) -> list[inspect.Parameter]:
+    for evaluate in (True, False):  # an annotation may be for type checkers alone: its name is not to be had here
+        try:
+            return list(inspect.signature(factory, eval_str=evaluate).parameters.values())
+        except (TypeError, ValueError):
+            return []
+        except Exception:  # noqa: S112  whatever evaluating an annotation may raise
+            continue
+    return []
 
 
 def signature_of(factory: NodeFactory) -> Signature:
@@ -126,7 +133,11 @@ def outputs(result: Any) -> Iterable[RuntimeData]:
         return (result,)
     if isinstance(result, list | tuple | Iterator):
         return _checked(result)
-    raise TypeError(
+    raise _wrong(result)
+
+
+def _wrong(result: Any) -> TypeError:
+    return TypeError(
         f"a node gives RuntimeData, None, a list of them, or yields them, not {type(result).__name__}: "
         "wrap it with RuntimeData.audio, .text, .tensor or .json"
     )
@@ -137,5 +148,5 @@ def _checked(items: Iterable[Any]) -> Iterator[RuntimeData]:
         if item is None:
             continue
         if not isinstance(item, RuntimeData):
-            outputs(item)
+            raise _wrong(item)
         yield item

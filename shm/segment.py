@@ -23,6 +23,13 @@ __all__ = ["Segment", "available_bytes", "discard"]
 _HAS_TRACK = sys.version_info >= (3, 13)
 
 
+class _Mapping(mmap.mmap):
+    """A mapping of a published segment."""
+
+    readonly_views_are_final = True
+    """What a reader is shown read-only is not changed while it looks: see `penstock.shm.lease`."""
+
+
 class Segment(SharedMemory):
     """A mapped segment. Use `create` or `attach`."""
 
@@ -100,7 +107,7 @@ class Segment(SharedMemory):
                 os.ftruncate(segment._fd, size)
                 os.posix_fallocate(segment._fd, 0, size)
             segment._size = size or os.fstat(segment._fd).st_size  # type: ignore[attr-defined]
-            segment._mmap = mmap.mmap(segment._fd, segment._size)  # type: ignore[attr-defined]
+            segment._mmap = _Mapping(segment._fd, segment._size)  # type: ignore[attr-defined]
             segment._buf = memoryview(segment._mmap)
         except BaseException:
             segment._drop_descriptor()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import json
-import mmap
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -143,7 +142,10 @@ class RuntimeData:
         channels = 1 if channels is None else channels
         if array.dtype not in _FORMAT_OF_DTYPE:
             raise Validation(f"audio samples are uint8, int16, int32, float32 or float64, not {array.dtype}")
-        if sample_rate < 1 or channels < 1 or array.size % channels:
+        for name, number in (("sample_rate", sample_rate), ("channels", channels)):
+            if not isinstance(number, int | np.integer) or not 1 <= number < 1 << 32:
+                raise Validation(f"{name} is a whole number above 0, not {number!r}")
+        if array.size % channels:
             raise Validation(f"{array.size} samples over {channels} channels at {sample_rate} Hz are no audio")
         settled = _settle(array)
         return cls(
@@ -195,7 +197,13 @@ class RuntimeData:
         timestamp_ns: int | None = None,
         meta: Mapping[str, Json] | None = None,
     ) -> RuntimeData:
-        """Text, kept as UTF-8."""
+        """Text, kept as UTF-8.
+
+        Raises:
+            Validation: it is no `str`.
+        """
+        if not isinstance(text, str):
+            raise Validation(f"text is a str, not {type(text).__name__}")
         return cls._encoded(DataType.TEXT, text, session_id, timestamp_ns, meta)
 
     @classmethod
@@ -213,8 +221,8 @@ class RuntimeData:
             Validation: JSON can not say it.
         """
         try:
-            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        except (TypeError, ValueError) as error:
+            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
             raise Validation(f"not JSON: {error}") from None
         return cls._encoded(DataType.JSON, text, session_id, timestamp_ns, meta)
 
@@ -331,7 +339,10 @@ class RuntimeData:
 def _as_array(value: Any) -> Array:
     if not isinstance(value, np.ndarray) and not hasattr(value, "__array__") and hasattr(value, "__dlpack__"):
         value = np.from_dlpack(value)
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise Validation(f"this is no array: {error}") from None
     if array.dtype.hasobject:
         raise Validation(f"an array of Python objects ({array.dtype}) can not be sent: give it a numeric dtype")
     return array
@@ -356,7 +367,10 @@ def _owned(array: Array) -> Array:
 
 
 def _is_immutable(owner: object) -> bool:
-    """Whether the chain of owners ends in memory that can not be written through any of its links."""
+    """Whether the chain of owners ends in memory that can not be written through any of its links.
+
+    Of shared memory only our own says that: a published slab is not written again while a view of it lives.
+    """
     while True:
         if isinstance(owner, np.ndarray):
             if owner.flags.writeable:
@@ -369,7 +383,7 @@ def _is_immutable(owner: object) -> bool:
                 return False
             owner = owner.obj
         else:
-            return isinstance(owner, bytes | mmap.mmap)
+            return isinstance(owner, bytes) or getattr(owner, "readonly_views_are_final", False)
 
 
 def _bytes_of(array: Array) -> memoryview:
