@@ -125,7 +125,7 @@ class RingSenderEnd:
     """The end of an edge into a worker."""
 
     def __init__(self, sender: TrioSender) -> None:
-        self.name = sender.name
+        self.name: str = sender.name
         self._sender = sender
 
     async def send(self, message: Outgoing) -> None:

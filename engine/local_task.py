@@ -56,8 +56,8 @@ class LocalTask:
         self._emitting = self._stop_after_emit = False
         self._emit_ns = 0
         self._initialized = False
-        self.processed = 0
-        self.busy_ns = 0
+        self.processed: int = 0
+        self.busy_ns: int = 0
 
     async def initialize(self) -> None:
         await self._node.initialize()

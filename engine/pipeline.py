@@ -102,7 +102,7 @@ class Pipeline:
         """The manifest that it comes from; relative paths of `Path` parameters start at its folder."""
         self.nodes: list[NodeDecl] = []
         self.edges: list[EdgeDecl] = []
-        self.routes = Routes()
+        self.routes: Routes = Routes()
         self.problems: list[Problem] = []
         """What the manifest's reader has found already; reported with everything else."""
         self.unreadable: set[str] = set()

@@ -38,7 +38,7 @@ class PipelineInvalid(Validation):
     """A pipeline can not be run; `problems` has every reason."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
+        self.problems: tuple[Problem, ...] = tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
 
 

@@ -18,19 +18,19 @@ class Signature:
     """The parameters and ports of a node type, read from its class or function."""
 
     def __init__(self, factory: NodeFactory) -> None:
-        self.is_function = inspect.isroutine(factory) or isinstance(factory, functools.partial)
+        self.is_function: bool = inspect.isroutine(factory) or isinstance(factory, functools.partial)
         parameters = _parameters(factory)  # a class's own leave out self; a function's first is the datum
         if self.is_function:
             parameters = parameters[1:]
-        self.takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-        self.parameters = {
+        self.takes_any: bool = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        self.parameters: dict[str, inspect.Parameter] = {
             parameter.name: parameter
             for parameter in parameters
             if parameter.kind in {parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY}
         }
         self.inputs: Mapping[str, str] = getattr(factory, "inputs", {"in": "any"})
         self.outputs: Mapping[str, str] = getattr(factory, "outputs", {"out": "any"})
-        self.is_source = hasattr(factory, "produce")
+        self.is_source: bool = hasattr(factory, "produce")
 
     def accepted(self, params: Mapping[str, Json]) -> dict[str, Any]:
         """The parameters that the class or function names; the node finds the others in `ctx.params`."""
@@ -92,7 +92,7 @@ class NodeHost:
         )
         self.inputs: tuple[str, ...] = tuple(getattr(self.node, "inputs", signature.inputs))
         self.outputs: tuple[str, ...] = tuple(getattr(self.node, "outputs", signature.outputs))
-        self.is_source = hasattr(self.node, "produce")
+        self.is_source: bool = hasattr(self.node, "produce")
         self._process = getattr(self.node, "process", None)
         self._wants_port = len(self.inputs) > 1
 

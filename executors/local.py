@@ -33,12 +33,12 @@ class LocalNode:
         Raises:
             NodeExecution: its constructor failed.
         """
-        self.node_id = ctx.node_id
+        self.node_id: str = ctx.node_id
         self._thread = thread
         self._emitted: list[tuple[str, RuntimeData]] = []
         ctx.emit = self._note_emitted
         try:
-            self.host = NodeHost(factory, ctx)
+            self.host: NodeHost = NodeHost(factory, ctx)
         except Exception as error:
             raise node_error(ctx.node_id, error) from error
         self._main_port = self.host.outputs[0] if self.host.outputs else ""

@@ -32,7 +32,7 @@ class NativeExecutorBridge(InProcessBridge):
             threads: run synchronous nodes in worker threads.
         """
         super().__init__(session_id)
-        self.registry = NodeRegistry(nodes)
+        self.registry: NodeRegistry = NodeRegistry(nodes)
         self._threads = threads
 
     def _build(self, node_id: str, node_type: str, params: Mapping[str, Json]) -> LocalNode:

@@ -46,8 +46,11 @@ class Arena:
             CorruptSegment: this is no arena, or it is cut off.
         """
         self.segment = segment
-        self.view = segment.view
+        self.view: memoryview = segment.view
         words = self.view[: len(self.view) // 8 * 8].cast("Q")
+        self.slab_bytes: int
+        self.slabs: int
+        self.data_at: int
         magic, self.slab_bytes, self.slabs, self.data_at = words[:4] if len(words) >= 4 else (0, 0, 0, 0)
         if (
             magic != _ARENA_MAGIC
@@ -56,9 +59,9 @@ class Arena:
             or self.data_at + self.slabs * self.slab_bytes > len(self.view)
         ):
             raise CorruptSegment(f"segment {segment.name} holds no arena, or not all of it")
-        self.readonly = self.view.toreadonly()
-        self.bytes = self.view
-        self.words = words
+        self.readonly: memoryview = self.view.toreadonly()
+        self.bytes: memoryview = self.view
+        self.words: memoryview = words
 
     @classmethod
     def format(cls, segment: Segment, slab_bytes: int, slabs: int) -> Arena:

@@ -57,10 +57,10 @@ class SendEnd:
             options: the edge's.
         """
         options = options or EdgeOptions()
-        self.ring = RingWriter(ring, options.max_bytes)
+        self.ring: RingWriter = RingWriter(ring, options.max_bytes)
         self.pool = pool
-        self.name = options.name
-        self.timeout_s = options.timeout_s
+        self.name: str = options.name
+        self.timeout_s: float | None = options.timeout_s
         self._group, self._lane = divmod(options.lane, LANES)
         self._bell = bell
         self._peer_bell = peer_bell
@@ -136,8 +136,8 @@ class ReceiveEnd:
             options: the edge's.
         """
         options = options or EdgeOptions()
-        self.name = options.name
-        self.ring = RingReader(ring)
+        self.name: str = options.name
+        self.ring: RingReader = RingReader(ring)
         self._view = ring.view
         self._arenas = arenas
         self._bell = bell

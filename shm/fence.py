@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import _thread
 import platform
+from collections.abc import Callable
 
 __all__ = ["ALWAYS_RING", "fence", "publish_fence"]
 
@@ -47,5 +48,5 @@ def _no_fence() -> None:
     """TSO: stores are seen in their order."""
 
 
-publish_fence = _two_fences if ALWAYS_RING else _no_fence
+publish_fence: Callable[[], None] = _two_fences if ALWAYS_RING else _no_fence
 """Order the payload's stores before the store that publishes it, and a load of that word before the payload's loads."""

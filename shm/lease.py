@@ -53,7 +53,7 @@ class LeaseBook:
         self._lane = lane
         self._limit = limit
         self._live: dict[int, _Lease] = {}
-        self.copied = 0
+        self.copied: int = 0
 
     def open(self, arena: Arena, lease: int, offset: int, nbytes: int) -> tuple[View, View | bytes]:
         """The view that holds the slab, for the receiver to keep until it acknowledges, and the payload for the reader.

@@ -41,7 +41,7 @@ class Owner:
             what: what the run is, for people who find its leftovers.
         """
         while True:
-            self.token = secrets.token_hex(8)
+            self.token: str = secrets.token_hex(8)
             self._fd = _claim(self.token)
             if self._fd is not None:
                 break

@@ -89,12 +89,12 @@ class Ring:
             CorruptSegment: this is no ring, or it is cut off.
         """
         self.segment = segment
-        self.view = segment.view
+        self.view: memoryview = segment.view
         if len(self.view) < _PAGE:
             raise CorruptSegment(f"segment {segment.name} of {len(self.view)} bytes is too small for a ring")
-        self.words = self.view[:_PAGE].cast("Q")
-        self.capacity = self.words[_W_CAPACITY]
-        self.slot_bytes = self.words[_W_SLOT_BYTES]
+        self.words: memoryview = self.view[:_PAGE].cast("Q")
+        self.capacity: int = self.words[_W_CAPACITY]
+        self.slot_bytes: int = self.words[_W_SLOT_BYTES]
         if (
             self.words[_W_MAGIC] != _RING_MAGIC
             or self.capacity < 1
@@ -150,14 +150,14 @@ class RingWriter:
             max_bytes: bound on the unacknowledged bytes; one message may pass it alone, when the ring is empty.
         """
         self.ring = ring
-        self.inline_bytes = ring.slot_bytes - HEADER_BYTES
+        self.inline_bytes: int = ring.slot_bytes - HEADER_BYTES
         self._view = ring.view
         self._words = ring.words
         self._capacity = ring.capacity
         self._slot_bytes = ring.slot_bytes
         self._max_bytes = max_bytes
-        self.head = self._words[_W_HEAD]
-        self.ended = bool(self._words[_W_ENDED])
+        self.head: int = self._words[_W_HEAD]
+        self.ended: bool = bool(self._words[_W_ENDED])
         self._acked = self._words[_W_ACK]
         self._sizes = [0] * self._capacity
         self._pending_bytes = 0
@@ -268,12 +268,13 @@ class RingReader:
 
     def __init__(self, ring: Ring) -> None:
         self.ring = ring
-        self.next = self.acknowledged = ring.words[_W_ACK]
+        self.next: int = ring.words[_W_ACK]
+        self.acknowledged: int = self.next
         self._view = ring.view
         self._words = ring.words
         self._capacity = ring.capacity
         self._slot_bytes = ring.slot_bytes
-        self.inline_bytes = ring.slot_bytes - HEADER_BYTES
+        self.inline_bytes: int = ring.slot_bytes - HEADER_BYTES
         self._head = self.next
 
     def has_news(self) -> bool:

@@ -44,8 +44,8 @@ class FormatLock:
     """Holds a node to the sample rate and the channels of the first audio that it gets."""
 
     def __init__(self) -> None:
-        self.sample_rate = 0
-        self.channels = 0
+        self.sample_rate: int = 0
+        self.channels: int = 0
 
     def check(self, audio: AudioBuffer) -> None:
         """Remember the format, or see that it is still the same.

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -328,7 +328,7 @@ class RuntimeData:
         """Equal in type, bytes, dtype, shape, rate, channels, session, timestamp and meta: NaN equals its own bits."""
         return self._identity() == other._identity() if isinstance(other, RuntimeData) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         what = f" {self.dtype}{list(self.shape)}" if self.dtype is not None else ""

@@ -116,7 +116,7 @@ class ConversionFailed(BridgeError):
 
     def __init__(self, cause: ConversionError) -> None:
         super().__init__(f"Data conversion failed: {cause}")
-        self.__cause__ = cause
+        self.__cause__: BaseException | None = cause
 
 
 class BackpressureTimeout(BridgeError):

@@ -236,7 +236,7 @@ class WorkerStream:
         outputs = wiring.link(f"{node_id} (out)", launch.party, wiring.engine)
         launch.inputs.append(inputs.reader_spec(None))
         launch.outputs.append(outputs.writer_spec(None))
-        self.supervisor = launch.supervisor()
+        self.supervisor: Supervisor = launch.supervisor()
         self._wiring = wiring
         self._party = launch.party
         self._forget = forget

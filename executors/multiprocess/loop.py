@@ -71,8 +71,8 @@ class WorkerLoop:
         self._stopping = threading.Event()
         self._in_source = False
         self._waited_ns = 0
-        self.processed = 0
-        self.busy_ns = 0
+        self.processed: int = 0
+        self.busy_ns: int = 0
         host.ctx.emit = self._emit
 
     def initialize(self) -> None:

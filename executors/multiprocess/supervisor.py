@@ -97,9 +97,9 @@ class Supervisor:
         self._state = _State()
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._control: trio.SocketStream | None = None
-        self.pid = 0
-        self.ports = Ports()
-        self.counters = Counters()
+        self.pid: int = 0
+        self.ports: Ports = Ports()
+        self.counters: Counters = Counters()
 
     async def run(self) -> None:
         """Start the process and stay until it is gone and reaped. Cancelling kills it. Never raises for its faults."""

@@ -88,8 +88,8 @@ class Wiring:
         self._parties: list[Party] = []
         self._rings = 0
         self._families = 0
-        self.bell = TrioDoorbell.create()
-        self.engine = self._add("engine", self.bell)
+        self.bell: TrioDoorbell = TrioDoorbell.create()
+        self.engine: Party = self._add("engine", self.bell)
         self._pool = SlabPool(self.engine.family)
         self._arenas: dict[str, ArenaMap] = {}
 

@@ -43,7 +43,7 @@ class Instance:
         self._ticks = limits.deadline_ticks
         self._closed = False
         self.calls: dict[str, Call] = {}
-        self.view = memoryview(b"")
+        self.view: memoryview = memoryview(b"")
         self._store = wasmtime.Store(self._engine)
         limits.apply(self._store)
         self._set_deadline = bind_deadline(self._store)

@@ -82,10 +82,10 @@ class WasmNode:
         self._module: wasmtime.Module | None = None
         self._lock = threading.Lock()
         self._closed = False
-        self.path = os.fspath(path)
-        self.params = dict(params or {})
+        self.path: str = os.fspath(path)
+        self.params: dict[str, Json] = dict(params or {})
         self.limits = limits
-        self.node_id = node_id
+        self.node_id: str = node_id
 
     def initialize(self, ctx: NodeContext) -> None:
         """Load the module, check it and the parameters, and open the node.

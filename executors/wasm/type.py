@@ -17,7 +17,7 @@ class WasmType:
 
     def __init__(self, path: str, limits: WasmLimits | None = None) -> None:
         self.path = path
-        self.limits = limits or WasmLimits()
+        self.limits: WasmLimits = limits or WasmLimits()
 
     @cached_property
     def description(self) -> Description:
