@@ -9,17 +9,25 @@ from typing import Protocol
 import trio
 
 from penstock.executors.codec import Codec
-from penstock.executors.contract import BackpressureTimeout, EndOfStream, RuntimeData
+from penstock.executors.contract import BackpressureTimeout, EndOfStream, RuntimeData, ServiceError
 from penstock.executors.translate import contract_error
 from penstock.shm.errors import EndOfChannel, PeerLost, SharedMemoryError
 from penstock.shm.record import Outgoing
 from penstock.shm.trio_channel import TrioReceiver, TrioSender
 
-__all__ = ["EdgeReceiver", "LocalEdge", "NeighbourLost", "RingReceiverEnd", "RingSenderEnd"]
+__all__ = ["EdgeFailed", "EdgeReceiver", "LocalEdge", "NeighbourLost", "RingReceiverEnd", "RingSenderEnd"]
 
 
 class NeighbourLost(Exception):
     """The process at the other end is gone; its supervisor says why."""
+
+
+class EdgeFailed(ServiceError):
+    """Something went wrong on an edge, whose name is in the text; the cause says what it is."""
+
+    def __init__(self, edge: str, cause: ServiceError) -> None:
+        super().__init__(cause.message if edge in cause.message else f"edge {edge}: {cause.message}")
+        self.__cause__: BaseException | None = cause
 
 
 class EdgeReceiver(Protocol):
@@ -63,7 +71,7 @@ class LocalEdge:
         """Put a datum in, waiting for room.
 
         Raises:
-            BackpressureTimeout: there was none within the edge's timeout.
+            EdgeFailed: there was none within the edge's timeout.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         nbytes = data.nbytes
@@ -77,7 +85,7 @@ class LocalEdge:
             self._put(data, nbytes)
             return
         assert self._timeout_s is not None
-        raise BackpressureTimeout(self._timeout_s)
+        raise EdgeFailed(self.name, BackpressureTimeout(self._timeout_s))
 
     def end(self) -> None:
         """Nothing follows. Idempotent."""
@@ -133,14 +141,14 @@ class RingSenderEnd:
 
         Raises:
             NeighbourLost: the worker is gone.
-            BackpressureTimeout, AllocationFailed, IPCError: the edge failed.
+            EdgeFailed: there was no room in time, or no memory, or the other side wrote nonsense.
         """
         try:
             await self._sender.send(message)
         except PeerLost:
             raise NeighbourLost from None
         except SharedMemoryError as error:
-            raise contract_error(error, self.name) from error
+            raise EdgeFailed(self.name, contract_error(error, self.name)) from error
 
     def end(self) -> None:
         """Nothing follows. Idempotent."""

@@ -173,6 +173,8 @@ class Pipeline:
             Validation: these are no steps.
         """
         where = _caller()
+        if not steps:
+            raise Validation('connect() needs nodes, as in connect("a -> b")')
         for source, target in parse_chain(" -> ".join(map(str, steps))):
             self.edges.append(EdgeDecl(source, target, capacity, max_bytes, timeout_s, where))
         return self

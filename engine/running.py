@@ -114,7 +114,7 @@ class Run:
 
     def _stop_source(self, node: PlannedNode) -> None:
         if node.in_worker:
-            self._assembly.workers[node.node_id].terminate()
+            self._assembly.workers[node.node_id].end_stream()
         else:
             self._assembly.tasks[node.node_id].stop_producing()
 

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from penstock.executors.contract import DataType, IPCError, Json, RuntimeData
+from penstock.executors.contract import DataType, IPCError, Json, RuntimeData, Validation
 from penstock.shm.record import DESCRIPTION_BYTES, Kind, Outgoing, Record
 
 __all__ = ["Codec"]
@@ -167,13 +167,13 @@ class Codec:
             if not all(isinstance(size, int) and size >= 0 for size in sizes):
                 raise ValueError(f"shape {sizes}")
             return (data_type, dtype, sizes, *rest, math.prod(sizes) * dtype.itemsize)
-        except (KeyError, TypeError, ValueError) as error:
+        except Exception as error:  # numpy parses the dtype, and raises what it likes
             raise self._nonsense(record, f"dtype or shape in its tail: {error}") from error
 
     def _parse(self, record: Record) -> dict[str, Any]:
         try:
             tail = json.loads(record.tail)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._nonsense(record, f"its tail is no JSON: {error}") from error
         if not isinstance(tail, dict):
             raise self._nonsense(record, "its tail is no JSON object")
@@ -191,6 +191,11 @@ def _bound(cache: _Cache) -> _Cache:
 
 
 def _tail(data: RuntimeData, params: Json, extra: Mapping[str, Json]) -> bytes:
+    """The tail.
+
+    Raises:
+        Validation: JSON can not say the meta, or the parameters.
+    """
     tail = dict(extra)
     if data.session_id:
         tail["s"] = data.session_id
@@ -198,7 +203,10 @@ def _tail(data: RuntimeData, params: Json, extra: Mapping[str, Json]) -> bytes:
         tail["m"] = data.meta
     if params:
         tail["p"] = params
-    return json.dumps(tail, separators=(",", ":")).encode()
+    try:
+        return json.dumps(tail, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Validation(f"meta or parameters can not cross to another process: {error}") from None
 
 
 def _name_of(dtype: np.dtype[Any]) -> Json:

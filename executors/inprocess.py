@@ -9,12 +9,14 @@ from typing import Self
 
 import trio
 
+from penstock.executors.arguments import check_call, check_node
 from penstock.executors.background import Background
 from penstock.executors.contract import (
     BridgeClosed,
     BridgeMetrics,
     BridgeStats,
     EndOfStream,
+    ExecutorNotInitialized,
     ExecutorType,
     Json,
     NodeContext,
@@ -26,9 +28,19 @@ from penstock.executors.contract import (
 )
 from penstock.executors.local import LocalNode
 
-__all__ = ["InProcessBridge", "InProcessStream", "exactly_one"]
+__all__ = ["InProcessBridge", "InProcessStream", "Slot", "exactly_one"]
 
 STREAM_CAPACITY = 64
+
+
+class Slot:
+    """A node, from the moment somebody asks for it; its lock is held while it initializes and while it works."""
+
+    def __init__(self, node: LocalNode, node_type: str) -> None:
+        self.node = node
+        self.node_type = node_type
+        self.lock = trio.Lock()
+        self.ready = False
 
 
 class InProcessBridge:
@@ -38,7 +50,7 @@ class InProcessBridge:
 
     def __init__(self, session_id: str | None = None) -> None:
         self._session_id = session_id
-        self._nodes: dict[str, tuple[LocalNode, str, trio.Lock]] = {}
+        self._nodes: dict[str, Slot] = {}
         self._streams: set[InProcessStream] = set()
         self._metrics = BridgeMetrics()
         self._closed = False
@@ -46,11 +58,12 @@ class InProcessBridge:
     async def initialize_node(self, node_id: str, node_type: str, params: Mapping[str, Json]) -> None:
         """Build and initialize a node (see `ExecutorBridge`)."""
         self._check_open()
+        check_node(node_id, node_type, params)
         if node_id in self._nodes:
             raise Validation(f"Node {node_id!r} is initialized already: clean it up first")
-        node = self._build(node_id, node_type, params)
-        await node.initialize()
-        self._nodes[node_id] = (node, node_type, trio.Lock())
+        slot = self._nodes[node_id] = Slot(self._build(node_id, node_type, params), node_type)
+        async with slot.lock:
+            await self._initialize(node_id, slot)
 
     async def execute_node(
         self, node_id: str, node_type: str, input_data: RuntimeData, params: Mapping[str, Json]
@@ -58,25 +71,42 @@ class InProcessBridge:
         """Give a datum to a node and return its one answer (see `ExecutorBridge`)."""
         start = time.perf_counter_ns()
         self._check_open()
-        found = self._nodes.get(node_id)
-        if found is None or found[1] != node_type:
-            await self._missing(node_id, node_type, None if found is None else found[1])
-            found = self._nodes[node_id]
-        node, _, lock = found
+        check_call(node_id, input_data, params)
+        slot = self._nodes.get(node_id)
+        if slot is None:
+            check_node(node_id, node_type, params)
+            slot = self._missing(node_id, node_type)
+        elif slot.node_type != node_type:
+            self._check_type(node_type)
+            raise Validation(f"Node {node_id!r} is a {slot.node_type}, not a {node_type}")
         answers: list[RuntimeData] = []
 
         async def collect(_: str, data: RuntimeData) -> None:
             answers.append(data)
 
-        async with lock:
-            await node.process(input_data, collect, params=params)
+        async with slot.lock:
+            if not slot.ready:
+                await self._initialize(node_id, slot)
+            await slot.node.process(input_data, collect, params=params)
         answer = exactly_one(node_id, answers)
         self._metrics.record_execution(node_id, time.perf_counter_ns() - start)
         return answer
 
+    async def _initialize(self, node_id: str, slot: Slot) -> None:
+        try:
+            if self._nodes.get(node_id) is not slot:  # whoever came first failed, or it was cleaned up meanwhile
+                raise ExecutorNotInitialized(self.executor_type)
+            await slot.node.initialize()
+            slot.ready = True
+        except BaseException:
+            if self._nodes.get(node_id) is slot:
+                del self._nodes[node_id]
+            raise
+
     async def open_node(self, node_id: str, node_type: str, params: Mapping[str, Json]) -> NodeStream:
         """The node as a stream of 0..n outputs for each input (see `NodeStream`)."""
         self._check_open()
+        check_node(node_id, node_type, params)
         node = self._build(node_id, node_type, params)
         await node.initialize()
         stream = InProcessStream(node, self._streams.discard)
@@ -85,22 +115,24 @@ class InProcessBridge:
 
     async def cleanup_node(self, node_id: str) -> None:
         """Clean a node up; an unknown id is fine."""
-        found = self._nodes.pop(node_id, None)
-        if found is not None:
-            await found[0].cleanup()
-        await trio.lowlevel.checkpoint()
+        slot = self._nodes.pop(node_id, None)
+        if slot is None:
+            await trio.lowlevel.checkpoint()
+        elif slot.ready:
+            await slot.node.cleanup()
 
     async def aclose(self) -> None:
-        """Clean up every node and end every stream. Idempotent."""
+        """Clean up every node and end every stream, also when the caller is cancelled. Idempotent."""
         self._closed = True
         errors: list[Exception] = []
-        for stream in list(self._streams):
-            await stream.aclose()
-        for node_id in list(self._nodes):
-            try:
-                await self.cleanup_node(node_id)
-            except Exception as error:
-                errors.append(error)
+        with trio.CancelScope(shield=True):
+            for stream in list(self._streams):
+                await stream.aclose()
+            for node_id in list(self._nodes):
+                try:
+                    await self.cleanup_node(node_id)
+                except Exception as error:
+                    errors.append(error)
         if errors:
             raise errors[0]
 
@@ -111,9 +143,12 @@ class InProcessBridge:
     def _build(self, node_id: str, node_type: str, params: Mapping[str, Json]) -> LocalNode:
         raise NotImplementedError
 
-    async def _missing(self, node_id: str, node_type: str, live_type: str | None) -> None:
-        """The node that `execute_node` wants is not there, or is of another type: raise, or make it."""
+    def _missing(self, node_id: str, node_type: str) -> Slot:
+        """The node that `execute_node` wants is not there: raise, or make it."""
         raise NotImplementedError
+
+    def _check_type(self, node_type: str) -> None:
+        """Raise `Validation` for an unknown type."""
 
     def _check_open(self) -> None:
         if self._closed:
@@ -145,6 +180,10 @@ class InProcessStream:
 
     async def send(self, data: RuntimeData, port: str = "in") -> None:
         """Give the node one datum (see `NodeStream`)."""
+        check_call(self._node.node_id, data, {})
+        ports = self._node.host.inputs
+        if port not in ports:
+            raise Validation(f"there is no input port {port!r}; there is {', '.join(ports) or 'none'}")
         try:
             await self._in.send((data, port))
         except trio.BrokenResourceError:

@@ -72,10 +72,11 @@ class LocalNode:
             result = await trio.to_thread.run_sync(call) if self._thread else call()
             if inspect.isawaitable(result):
                 await result
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise node_error(self.node_id, error) from error
 
     async def _stream(self, call: Callable[[], Any], emit: Emit) -> None:
+        self._emitted.clear()  # a call that failed leaves nothing behind
         if self._thread:
             # A thread that is stuck can not be stopped: a cancelled run leaves it behind rather than wait for it.
             await trio.to_thread.run_sync(self._in_thread, call, emit, abandon_on_cancel=True)
@@ -105,7 +106,7 @@ class LocalNode:
             else:
                 for checked in outputs(result):
                     yield checked
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # sys.exit in a node is the node's failure, not the program's end
             raise node_error(self.node_id, error) from error
 
     def _in_thread(self, call: Callable[[], Any], emit: Emit) -> None:
@@ -119,7 +120,7 @@ class LocalNode:
     def _outputs_in_thread(self, call: Callable[[], Any]) -> Any:
         try:
             yield from outputs(call())
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise node_error(self.node_id, error) from error
 
     async def _emit_noted(self, emit: Emit) -> None:

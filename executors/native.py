@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from penstock.executors.contract import ExecutorType, Json, Validation
-from penstock.executors.inprocess import InProcessBridge
+from penstock.executors.contract import ExecutorType, Json
+from penstock.executors.inprocess import InProcessBridge, Slot
 from penstock.executors.local import LocalNode
 from penstock.executors.registry import NodeRegistry
 
@@ -39,8 +39,9 @@ class NativeExecutorBridge(InProcessBridge):
         factory = self.registry.find(node_type)
         return LocalNode(factory, self._context(node_id, node_type, params), thread=self._threads)
 
-    async def _missing(self, node_id: str, node_type: str, live_type: str | None) -> None:
+    def _missing(self, node_id: str, node_type: str) -> Slot:
+        slot = self._nodes[node_id] = Slot(self._build(node_id, node_type, {}), node_type)
+        return slot
+
+    def _check_type(self, node_type: str) -> None:
         self.registry.find(node_type)
-        if live_type is not None:
-            raise Validation(f"Node {node_id!r} is a {live_type}, not a {node_type}")
-        await self.initialize_node(node_id, node_type, {})

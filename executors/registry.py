@@ -89,7 +89,7 @@ def _load(name: str) -> NodeFactory:
         if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise Validation(f"Unknown node type: {name} (there is no module {error.name!r})") from error
         raise Validation(f"Node type {name} can not be loaded: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Validation(f"Node type {name} can not be loaded: {type(error).__name__}: {error}") from error
     for part in path.split("."):
         target = getattr(target, part, None)

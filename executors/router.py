@@ -77,9 +77,15 @@ class BridgeRouter:
             await candidate.cleanup_node(node_id)
 
     async def aclose(self) -> None:
-        """Close every bridge."""
+        """Close every bridge, also when one of them fails to; its error is raised at the end."""
+        errors: list[Exception] = []
         for bridge in self._bridges.values():
-            await bridge.aclose()
+            try:
+                await bridge.aclose()
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     async def __aenter__(self) -> Self:
         return self

@@ -7,6 +7,7 @@ reader goes on. HEAD is stored after the record is complete; ENDED after the las
 
 from __future__ import annotations
 
+import struct
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -188,31 +189,38 @@ class RingWriter:
         return self._fits(nbytes)
 
     def write(self, message: Outgoing, flags: int, arena: int = 0, lease: int = 0, offset: int = 0) -> None:
-        """Publish a message. The caller has made sure of room, and that a payload that is not inline is in its slab."""
+        """Publish a message. The caller has made sure of room, and that a payload that is not inline is in its slab.
+
+        Raises:
+            ValueError: a number of the message has more bits than its field (a time stamp beyond 64, say).
+        """
         words = self._words
         head = self.head
         payload, tail = message.payload, message.tail
         payload_bytes, tail_bytes = len(payload), len(tail)
         at = self._at(head)
-        HEADER.pack_into(
-            self._view,
-            at,
-            MAGIC,
-            message.kind,
-            flags,
-            message.input_port,
-            head,
-            message.correlation,
-            message.input_sequence,
-            message.output_index,
-            tail_bytes,
-            payload_bytes,
-            message.timestamp_ns,
-            time.monotonic_ns(),
-            arena,
-            lease,
-            offset,
-        )
+        try:
+            HEADER.pack_into(
+                self._view,
+                at,
+                MAGIC,
+                message.kind,
+                flags,
+                message.input_port,
+                head,
+                message.correlation,
+                message.input_sequence,
+                message.output_index,
+                tail_bytes,
+                payload_bytes,
+                message.timestamp_ns,
+                time.monotonic_ns(),
+                arena,
+                lease,
+                offset,
+            )
+        except struct.error as error:
+            raise ValueError(f"a field of the message does not fit its record: {error}") from None
         self._view[at + DESCRIPTION_AT : at + HEADER_BYTES] = message.description
         at += HEADER_BYTES
         if not flags & Flag.SLAB:

@@ -36,6 +36,7 @@ class Segment(SharedMemory):
     _fd: int
     _mmap: mmap.mmap | None
     _buf: memoryview | None
+    _made = False
     _unlinked = False
 
     @classmethod
@@ -77,6 +78,7 @@ class Segment(SharedMemory):
     @classmethod
     def _new_tracked(cls, name: str, size: int) -> Self:
         segment = cls(name, create=True, size=size)
+        segment._made = True
         try:
             os.posix_fallocate(segment._fd, 0, size)
         except BaseException:
@@ -101,6 +103,7 @@ class Segment(SharedMemory):
         segment = cls.__new__(cls)
         segment._name = "/" + name  # type: ignore[attr-defined]
         segment._track = False  # type: ignore[attr-defined]
+        segment._made = True
         segment._fd = _posixshmem.shm_open("/" + name, flags, mode=0o600)
         try:
             if size:
@@ -136,6 +139,9 @@ class Segment(SharedMemory):
         if self._unlinked:
             return
         self._unlinked = True
+        if not self._made:  # called by the constructor that failed: the tracker was never told
+            discard(self.name)
+            return
         if getattr(self, "_track", not _HAS_TRACK):
             try:
                 super().unlink()

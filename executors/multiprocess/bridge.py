@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import trio
 
+from penstock.executors.arguments import check_call, check_node, check_sendable
 from penstock.executors.background import Background
 from penstock.executors.codec import Codec
 from penstock.executors.contract import (
@@ -98,6 +99,7 @@ class MultiprocessExecutorBridge:
     async def initialize_node(self, node_id: str, node_type: str, params: Mapping[str, Json]) -> None:
         """Start a worker for the node (see `ExecutorBridge`)."""
         self._check_open()
+        check_node(node_id, node_type, params)
         if self._live(node_id) is not None or (node_id in self._nodes and self._nodes[node_id] is None):
             raise Validation(f"Node {node_id!r} is initialized already: clean it up first")
         self._nodes[node_id] = None
@@ -112,8 +114,8 @@ class MultiprocessExecutorBridge:
     ) -> RuntimeData:
         """Give a datum to the node's worker and return its one answer (see `ExecutorBridge`)."""
         start = time.perf_counter_ns()
-        if self._closed:
-            raise BridgeClosed
+        self._check_open()
+        check_call(node_id, input_data, params)
         node = self._live(node_id)
         if node is None:
             raise ExecutorNotInitialized(self.executor_type)
@@ -126,6 +128,7 @@ class MultiprocessExecutorBridge:
     async def open_node(self, node_id: str, node_type: str, params: Mapping[str, Json]) -> NodeStream:
         """A worker of its own for the node, as a stream of 0..n outputs for each input (see `NodeStream`)."""
         self._check_open()
+        check_node(node_id, node_type, params)
         stream = WorkerStream(self._launch(node_id, node_type, params), self._streams.discard)
         self._streams.add(stream)
         try:
@@ -196,6 +199,7 @@ class MultiprocessExecutorBridge:
         return node
 
     def _launch(self, node_id: str, node_type: str, params: Mapping[str, Json]) -> Launch:
+        check_sendable(node_id, params)
         if self._wiring is None:
             self._wiring = Wiring(f"MultiprocessExecutorBridge {self._session_id}")
         node = NodeSpec(node_id, node_type, dict(params), self._session_id)
@@ -250,6 +254,9 @@ class WorkerStream:
 
     async def send(self, data: RuntimeData, port: str = "in") -> None:
         """Give the node one datum (see `NodeStream`)."""
+        check_call(self.supervisor.node_id, data, {})
+        if self.supervisor.failure is not None:
+            raise self.supervisor.failure
         message = self._encoder.encode(data, port=self._port_number(port))
         async with self._send_turn:
             try:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import trio
 
 from penstock.executors.codec import Codec
-from penstock.executors.contract import IPCError, Json, NodeExecution, RuntimeData, ServiceError, Validation
+from penstock.executors.contract import Internal, IPCError, Json, NodeExecution, RuntimeData, ServiceError, Validation
 from penstock.executors.translate import contract_error
-from penstock.shm.errors import EndOfChannel, PeerLost, SharedMemoryError, WouldBlock
+from penstock.shm.errors import EndOfChannel, OutOfSharedMemory, PeerLost, SharedMemoryError, WouldBlock
 from penstock.shm.record import Kind, Outgoing, Record
 from penstock.shm.trio_channel import TrioDoorbell, TrioReceiver, TrioSender
 
@@ -81,8 +81,13 @@ class Calls:
             if not self._sent_at_once(message):
                 async with self._turn:  # in the order of their calls
                     await self._requests.send(message)
+        except OutOfSharedMemory as error:
+            failed = contract_error(error, self._requests.name)
+            raise Internal(f"Data conversion failed: {failed}") from failed
         except SharedMemoryError as error:
             raise NodeExecution(self._node_id, f"IPC send failed: {error}") from error
+        except ValueError as error:
+            raise Validation(str(error)) from None
 
     def _sent_at_once(self, message: Outgoing) -> bool:
         """The usual case, which needs no turn and no checkpoint: waiting for the answer is one."""

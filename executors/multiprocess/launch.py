@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.executors.contract import Validation
@@ -13,7 +13,7 @@ from penstock.executors.multiprocess.supervisor import Supervisor, WorkerOptions
 from penstock.executors.multiprocess.wiring import Party, Wiring
 from penstock.executors.registry import NodeFactory, type_name
 
-__all__ = ["Launch", "importable_types"]
+__all__ = ["Launch", "importable", "importable_types"]
 
 
 @dataclass(slots=True)
@@ -33,13 +33,13 @@ class Launch:
 
     def supervisor(self) -> Supervisor:
         spec = WorkerSpec(
-            self.node,
+            replace(self.node, node_type=importable(self.node.node_type)),
             self.party.bell.fds,
             self.party.family,
             tuple(self.inputs),
             tuple(self.outputs),
             tuple(entry for entry in sys.path if entry),
-            _main_path(self.node.node_type, self.types),
+            _main_path(importable(self.node.node_type), self.types),
             self.types,
         )
         return Supervisor(self.wiring, self.party, spec, self.options)
@@ -51,7 +51,14 @@ def importable_types(types: Mapping[str, NodeFactory | str]) -> dict[str, str]:
     Raises:
         Validation: one of them can not be found by another process.
     """
-    return {name: found if isinstance(found, str) else type_name(found) for name, found in types.items()}
+    return {name: importable(found if isinstance(found, str) else type_name(found)) for name, found in types.items()}
+
+
+def importable(name: str) -> str:
+    """The same type under a name that holds in another process: `python -m package.module` is `__main__` only here."""
+    module, colon, rest = name.partition(":")
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    return f"{spec.name}:{rest}" if colon and module == "__main__" and spec is not None else name
 
 
 def _main_path(node_type: str, types: Mapping[str, str]) -> str | None:

@@ -69,6 +69,7 @@ class WorkerLoop:
         self._answers: list[RuntimeData] | None = None
         self._portal: Portal | None = None
         self._stopping = threading.Event()
+        self._interrupted = False
         self._in_source = False
         self._waited_ns = 0
         self.processed: int = 0
@@ -86,11 +87,15 @@ class WorkerLoop:
                 self._portal.close()
 
     def stop(self) -> None:
-        """Stop soon; safe in a signal handler. A source ends its stream, another node leaves its inputs as they are."""
+        """Stop now, between two data; safe in a signal handler."""
+        self._interrupted = True
+        self._bell.interrupt()
+        self.end_stream()
+
+    def end_stream(self) -> None:
+        """End a source's stream, as if it had no more to give; for another node nothing happens. Signal-safe."""
         self._stopping.set()
-        if not self.host.is_source:
-            self._bell.interrupt()
-        elif self._in_source:
+        if self._in_source:
             raise _StopProducing
 
     def run(self) -> None:
@@ -103,6 +108,8 @@ class WorkerLoop:
         """
         if self.host.is_source:
             self._produce()
+            if self._interrupted:
+                raise Interrupted
         else:
             self._consume()
         self._stream(self.host.flush)
@@ -131,7 +138,7 @@ class WorkerLoop:
                     del record  # its view must not outlive its acknowledgement by our doing
                     link.receiver.acknowledge()
                 worked = True
-            if self._stopping.is_set():
+            if self._interrupted:
                 raise Interrupted
             if not worked:
                 wait_any(self._bell, receivers)
@@ -173,24 +180,28 @@ class WorkerLoop:
 
     def _answer(self, record: Record, data: RuntimeData, port: str, params: Mapping[str, Json]) -> None:
         """Run a call; whatever becomes of it, its caller gets exactly one record back, and this worker lives on."""
-        answers: list[RuntimeData] = []
-        self._answers = answers
         output = self._outputs[0]
         try:
-            self._stream(lambda: self.host.process(data, port, params))
-            if len(answers) != 1:
-                raise NodeExecution(
-                    self.host.ctx.node_id,
-                    f"answered one datum with {len(answers)}: use open_node, which gives a stream of any number",
-                )
-            message = output.codec.encode(answers[0], kind=Kind.ANSWER, correlation=record.correlation)
+            answer = self._one_answer(data, port, params)
+            output.sender.send(output.codec.encode(answer, kind=Kind.ANSWER, correlation=record.correlation))
         except (Interrupted, PeerLost):
             raise
         except Exception as error:
-            message = self._error_message(output.codec, record.correlation, node_error(self.host.ctx.node_id, error))
+            known = contract_error(error, output.spec.name) if isinstance(error, SharedMemoryError) else error
+            said = node_error(self.host.ctx.node_id, known)
+            output.sender.send(self._error_message(output.codec, record.correlation, said))
+
+    def _one_answer(self, data: RuntimeData, port: str, params: Mapping[str, Json]) -> RuntimeData:
+        answers: list[RuntimeData] = []
+        self._answers = answers
+        try:
+            self._stream(lambda: self.host.process(data, port, params))
         finally:
             self._answers = None
-        output.sender.send(message)
+        if len(answers) != 1:
+            text = f"answered one datum with {len(answers)}: use open_node, which gives a stream of any number"
+            raise NodeExecution(self.host.ctx.node_id, text)
+        return answers[0]
 
     @staticmethod
     def _error_message(codec: Codec, correlation: int, error: ServiceError) -> Any:
@@ -251,14 +262,14 @@ class WorkerLoop:
 
     def _emit(self, port: str, data: RuntimeData) -> None:
         """Publish a datum on every edge of a port, waiting for room; during a call, keep it as the answer."""
+        route = self._routes.get(port)
+        if route is None:
+            if not port:
+                return  # a sink that returns something
+            raise ValueError(f"there is no output port {port!r}; there is {', '.join(self.host.outputs) or 'none'}")
         if self._answers is not None:
             self._answers.append(data)
             return
-        route = self._routes.get(port)
-        if route is None:
-            if not self.host.outputs:
-                return  # a sink that returns something
-            raise ValueError(f"there is no output port {port!r}; there is {', '.join(self.host.outputs)}")
         start = time.perf_counter_ns()
         message = None
         for output, number in route:
@@ -269,8 +280,13 @@ class WorkerLoop:
             except (Interrupted, PeerLost):
                 raise
             except SharedMemoryError as error:
-                raise contract_error(error, output.spec.name) from error
+                raise self._edge_error(error, output.spec.name) from error
         self._waited_ns += time.perf_counter_ns() - start
+
+    def _edge_error(self, error: SharedMemoryError, edge: str) -> NodeExecution:
+        """An error of an edge, with its name; what it means is in the text, as the engine gets no more than that."""
+        said = contract_error(error, edge).message
+        return NodeExecution(self.host.ctx.node_id, said if edge in said else f"edge {edge}: {said}")
 
 
 def _ring(spec: LinkSpec) -> Ring:

@@ -65,7 +65,7 @@ def serve(control_fd: int) -> int:
     faulthandler.enable()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the engine's; from it, SIGINT ends a source's stream
     control = Control(control_fd)
     line = control.receive()
     if not line:
@@ -91,6 +91,8 @@ def _set_up(spec: WorkerSpec, control: Control) -> WorkerLoop | None:
         ctx = NodeContext(node.node_id, node.node_type, node.params, node.session_id, node.metadata)
         loop = WorkerLoop(NodeHost(factory, ctx), spec)
         signal.signal(signal.SIGTERM, lambda *_: loop.stop())
+        if loop.host.is_source:
+            signal.signal(signal.SIGINT, lambda *_: loop.end_stream())
         loop.initialize()
     except Exception as error:
         control.say_error("failed", node_error(spec.node.node_id, error))

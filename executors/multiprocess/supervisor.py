@@ -76,7 +76,7 @@ class _State:
     gone: trio.Event = field(default_factory=trio.Event)
     failure: ServiceError | None = None
     finished: bool = False
-    stopping: bool = False
+    stopping: trio.Event = field(default_factory=trio.Event)
     announced: bool = False
 
 
@@ -93,9 +93,10 @@ class Supervisor:
         self._party = party
         self._spec = spec
         self._options = options or WorkerOptions()
-        self._node_id = spec.node.node_id
+        self.node_id: str = spec.node.node_id
         self._state = _State()
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._strays: list[psutil.Process] = []
         self._control: trio.SocketStream | None = None
         self.pid: int = 0
         self.ports: Ports = Ports()
@@ -103,6 +104,9 @@ class Supervisor:
 
     async def run(self) -> None:
         """Start the process and stay until it is gone and reaped. Cancelling kills it. Never raises for its faults."""
+        if self._state.stopping.is_set():
+            self._say_gone()
+            return
         lifeline_read, lifeline_write = os.pipe()
         ours, theirs = socket.socketpair()
         control_fd = theirs.fileno()
@@ -118,6 +122,8 @@ class Supervisor:
             os.close(lifeline_read)
             theirs.close()
         try:
+            if self._state.stopping.is_set():
+                self._signal(signal.SIGKILL)
             await self._supervise(process, ours)
         finally:
             await self._end(process)
@@ -158,25 +164,24 @@ class Supervisor:
     async def wait_gone(self) -> None:
         await self._state.gone.wait()
 
-    def terminate(self) -> None:
-        """Ask the worker to stop: a source ends its stream, another node stops after the datum that it has in hand."""
-        self._state.stopping = True
-        self._signal(signal.SIGTERM)
+    def end_stream(self) -> None:
+        """Ask a source to end its stream here; what it gave is worked off, and it ends like one that had no more."""
+        self._signal(signal.SIGINT)
 
     def kill(self) -> None:
         """End the worker's whole group at once."""
-        self._state.stopping = True
+        self._state.stopping.set()
         self._signal(signal.SIGKILL)
 
     async def stop(self, grace_s: float | None = None) -> None:
         """SIGTERM, the grace period (of the options, or another), SIGKILL. Returns when the worker is gone."""
-        if not self.alive:
-            return
-        self.terminate()
+        self._state.stopping.set()
+        if self.alive:
+            self._strays = _descendants(self.pid)  # while they can be told from other people's
+            self._signal(signal.SIGTERM)
         with trio.move_on_after(self._options.grace_s if grace_s is None else grace_s):
             await self.wait_gone()
-        if self.alive:
-            self.kill()
+        self.kill()
         with trio.CancelScope(shield=True):
             await self.wait_gone()
 
@@ -233,8 +238,9 @@ class Supervisor:
         self._wiring.bell.ring()
 
     def _end_group(self) -> None:
-        for child in _strays(self.pid):
-            with contextlib.suppress(psutil.NoSuchProcess):
+        """The worker's group, and those descendants that left it, as far as they are known."""
+        for child in (*self._strays, *_descendants(self.pid)):
+            with contextlib.suppress(psutil.Error):
                 child.kill()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
@@ -246,13 +252,13 @@ class Supervisor:
 
     def _judge(self, status: int) -> None:
         """Say what the end of the process means, unless it is known already or was asked for."""
-        if self._state.finished or self._state.stopping or self._state.failure is not None:
+        if self._state.finished or self._state.stopping.is_set() or self._state.failure is not None:
             return
         self._fail(f"its process (pid {self.pid}) {_describe(status)}", details="\n".join(self._stderr))
 
     def _fail(self, message: str, *, details: str = "") -> None:
         if self._state.failure is None:
-            self._state.failure = NodeExecution(self._node_id, message, details=details)
+            self._state.failure = NodeExecution(self.node_id, message, details=details)
 
     async def _listen(self, control: trio.SocketStream, nursery: trio.Nursery) -> None:
         buffer = bytearray()
@@ -281,7 +287,7 @@ class Supervisor:
                 case "failed" | "error":
                     self._hear_error(said)
                 case "log":
-                    logging.getLogger(said["logger"]).log(said["level"], "[%s] %s", self._node_id, said["message"])
+                    logging.getLogger(said["logger"]).log(said["level"], "[%s] %s", self.node_id, said["message"])
                 case "finished":
                     self.counters = Counters(said["processed"], said["busy_ns"], said["max_rss_kib"], said["why"])
                     self._state.finished = True
@@ -292,7 +298,7 @@ class Supervisor:
     def _hear_error(self, said: Mapping[str, Any]) -> None:
         if self._state.failure is None:
             self._state.failure = NodeExecution(
-                self._node_id,
+                self.node_id,
                 said["message"],
                 kind=said["kind"],
                 location=said["location"],
@@ -317,9 +323,9 @@ class Supervisor:
         if name == "stderr":
             self._stderr.append(text)
         try:
-            self._options.on_output(self._node_id, name, text)
+            self._options.on_output(self.node_id, name, text)
         except Exception:  # a closed standard output, say: no reason to lose a worker
-            logging.getLogger("penstock").exception("a line of node %r could not be passed on", self._node_id)
+            logging.getLogger("penstock").exception("a line of node %r could not be passed on", self.node_id)
 
 
 def _environment() -> dict[str, str]:
@@ -342,12 +348,12 @@ async def _exited(process: trio.Process) -> None:
         await process.wait()
 
 
-def _strays(pid: int) -> list[psutil.Process]:
-    """Descendants, also those that left the group: killing the group does not reach them."""
-    strays: list[psutil.Process] = []
+def _descendants(pid: int) -> list[psutil.Process]:
+    """Also those that left the group, which killing the group does not reach; none once the process has exited."""
+    found: list[psutil.Process] = []
     with contextlib.suppress(psutil.Error):
-        strays += psutil.Process(pid).children(recursive=True)
-    return strays
+        found += psutil.Process(pid).children(recursive=True)
+    return found
 
 
 def _describe(status: int) -> str:

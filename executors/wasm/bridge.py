@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from penstock.executors.contract import ExecutorNotInitialized, ExecutorType, Json, Validation
-from penstock.executors.inprocess import InProcessBridge
+from penstock.executors.inprocess import InProcessBridge, Slot
 from penstock.executors.local import LocalNode
 from penstock.executors.wasm.limits import WasmLimits
 from penstock.executors.wasm.type import WasmType
@@ -46,7 +46,6 @@ class WasmExecutorBridge(InProcessBridge):
             raise Validation(f"Unknown node type: {node_type}")
         return LocalNode(WasmType(path, self._limits), self._context(node_id, node_type, params))
 
-    async def _missing(self, node_id: str, node_type: str, live_type: str | None) -> None:
-        if live_type is not None:
-            raise Validation(f"Node {node_id!r} is a {live_type}, not a {node_type}")
+    def _missing(self, node_id: str, node_type: str) -> Slot:
+        del node_id, node_type  # whatever they are: a guest is initialized before it is called
         raise ExecutorNotInitialized(self.executor_type)
