@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ __all__ = ["JsonLines"]
 
 
 class JsonLines(Node):
-    """Writes each datum as one line of JSON, at once; text as a JSON string, NaN and infinity as null.
+    """Writes each datum as one line of JSON, at once; text as a JSON string.
 
     Args:
         path: the file, whose folder is made; `-` is standard output.
@@ -74,24 +73,9 @@ def _value(data: RuntimeData) -> Any:
 
 def _line(value: Any, encoding: str) -> str:
     """The value in one line that the stream can encode."""
-    text = _dump(value, ascii_only=False)
+    text = json.dumps(value, ensure_ascii=False)
     try:
         text.encode(encoding)
     except UnicodeEncodeError:  # a terminal without UTF-8, or half a surrogate pair
-        text = _dump(value, ascii_only=True)
+        text = json.dumps(value)
     return text + "\n"
-
-
-def _dump(value: Any, *, ascii_only: bool) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=ascii_only, allow_nan=False)
-    except ValueError:  # rare, so the walk through the value is done only now
-        return json.dumps(_without_nan(value), ensure_ascii=ascii_only)
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    return [_without_nan(item) for item in value] if isinstance(value, list) else value

@@ -97,6 +97,7 @@ class Supervisor:
         self._state = _State()
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._strays: list[psutil.Process] = []
+        self._grace = trio.CancelScope()
         self._control: trio.SocketStream | None = None
         self.pid: int = 0
         self.ports: Ports = Ports()
@@ -213,6 +214,7 @@ class Supervisor:
                 await control.send_all(encode(self._spec))
             await _exited(process)
             self._announce()
+            self._grace.cancel()
             # What it wrote last is still in the pipes; a child that left the group may hold them open.
             nursery.cancel_scope.deadline = trio.current_time() + 1.0
 
@@ -273,8 +275,9 @@ class Supervisor:
 
     async def _end_within_grace(self) -> None:
         """A node that failed may clean up, but not for ever."""
-        await trio.sleep(self._options.grace_s)
-        self.kill()
+        with self._grace:
+            await trio.sleep(self._options.grace_s)
+            self.kill()
 
     def _hear(self, line: bytes) -> None:
         try:
