@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
 import trio
 
 from penstock.executors.arguments import check_call, check_node
-from penstock.executors.background import Background
 from penstock.executors.contract import (
     BridgeClosed,
     BridgeMetrics,
     BridgeStats,
-    EndOfStream,
     ExecutorNotInitialized,
     ExecutorType,
     Json,
@@ -23,14 +21,12 @@ from penstock.executors.contract import (
     NodeExecution,
     NodeStream,
     RuntimeData,
-    ServiceError,
     Validation,
 )
+from penstock.executors.inprocess_stream import InProcessStream
 from penstock.executors.local import LocalNode
 
-__all__ = ["InProcessBridge", "InProcessStream", "Slot", "exactly_one"]
-
-STREAM_CAPACITY = 64
+__all__ = ["InProcessBridge", "Slot", "exactly_one"]
 
 
 class Slot:
@@ -156,91 +152,6 @@ class InProcessBridge:
 
     def _context(self, node_id: str, node_type: str, params: Mapping[str, Json]) -> NodeContext:
         return NodeContext(node_id, node_type, dict(params), self._session_id)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-
-class InProcessStream:
-    """A node of this process as a stream: a task runs it, between two bounded channels."""
-
-    def __init__(self, node: LocalNode, forget: Callable[[InProcessStream], None]) -> None:
-        self._node = node
-        self._forget = forget
-        self._failure: ServiceError | None = None
-        self._in, self._inputs = trio.open_memory_channel[tuple[RuntimeData, str]](STREAM_CAPACITY)
-        self._outputs, self._out = trio.open_memory_channel[tuple[str, RuntimeData]](STREAM_CAPACITY)
-        self._closed = False
-        self._task = Background(self._run, f"penstock stream {node.node_id}")
-
-    async def send(self, data: RuntimeData, port: str = "in") -> None:
-        """Give the node one datum (see `NodeStream`)."""
-        check_call(self._node.node_id, data, {})
-        ports = self._node.host.inputs
-        if port not in ports:
-            raise Validation(f"there is no input port {port!r}; there is {', '.join(ports) or 'none'}")
-        try:
-            await self._in.send((data, port))
-        except trio.BrokenResourceError:
-            raise (self._failure or BridgeClosed()) from None
-        except trio.ClosedResourceError:
-            raise BridgeClosed from None
-
-    async def send_eof(self) -> None:
-        """No more inputs. Idempotent."""
-        await self._in.aclose()
-
-    async def receive(self) -> tuple[str, RuntimeData]:
-        """The next output (see `NodeStream`)."""
-        try:
-            return await self._out.receive()
-        except trio.EndOfChannel:
-            if self._failure is not None:
-                raise self._failure from None
-            raise EndOfStream from None
-        except trio.ClosedResourceError:
-            raise BridgeClosed from None
-
-    async def aclose(self) -> None:
-        """Stop the node and clean it up. Idempotent."""
-        if self._closed:
-            return
-        self._closed = True
-        await self._task.aclose()
-        self._in.close()
-        self._out.close()
-        self._forget(self)
-
-    async def _run(self) -> None:
-        async def emit(port: str, data: RuntimeData) -> None:
-            await self._outputs.send((port, data))
-
-        with self._inputs, self._outputs:
-            try:
-                try:
-                    async for data, port in self._inputs:
-                        await self._node.process(data, emit, port)
-                    await self._node.flush(emit)
-                finally:
-                    with trio.CancelScope(shield=True):
-                        await self._node.cleanup()
-            except ServiceError as error:
-                self._failure = error
-            except trio.BrokenResourceError:
-                pass  # nobody reads any more: the stream was closed
-
-    async def __aiter__(self) -> AsyncIterator[tuple[str, RuntimeData]]:
-        while True:
-            try:
-                output = await self.receive()
-            except EndOfStream:
-                return
-            yield output
 
     async def __aenter__(self) -> Self:
         return self

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import trio
 
 from penstock.executors.arguments import check_call, check_node, check_sendable
 from penstock.executors.background import Background
-from penstock.executors.codec import Codec
 from penstock.executors.contract import (
     BridgeClosed,
     BridgeMetrics,
     BridgeStats,
-    EndOfStream,
     ExecutorNotInitialized,
     ExecutorType,
     Internal,
@@ -31,12 +29,10 @@ from penstock.executors.contract import (
 from penstock.executors.multiprocess.calls import Calls
 from penstock.executors.multiprocess.launch import Launch, importable_types
 from penstock.executors.multiprocess.messages import NodeSpec
+from penstock.executors.multiprocess.stream import WorkerStream
 from penstock.executors.multiprocess.supervisor import Supervisor, WorkerOptions
 from penstock.executors.multiprocess.wiring import Party, Wiring
 from penstock.executors.registry import NodeFactory
-from penstock.executors.translate import contract_error
-from penstock.shm.errors import ChannelClosed, EndOfChannel, PeerLost, SharedMemoryError
-from penstock.shm.trio_channel import TrioReceiver, TrioSender
 
 __all__ = ["MultiprocessExecutorBridge"]
 
@@ -221,103 +217,6 @@ class MultiprocessExecutorBridge:
     def _check_open(self) -> None:
         if self._closed:
             raise BridgeClosed
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-
-class WorkerStream:
-    """A node in a worker as a stream; each record says which of the node's ports it is for."""
-
-    def __init__(self, launch: Launch, forget: Any) -> None:
-        wiring, node_id = launch.wiring, launch.node.node_id
-        inputs = wiring.link(f"{node_id} (in)", wiring.engine, launch.party)
-        outputs = wiring.link(f"{node_id} (out)", launch.party, wiring.engine)
-        launch.inputs.append(inputs.reader_spec(None))
-        launch.outputs.append(outputs.writer_spec(None))
-        self.supervisor: Supervisor = launch.supervisor()
-        self._wiring = wiring
-        self._party = launch.party
-        self._forget = forget
-        self._sender: TrioSender = wiring.sender(inputs)
-        self._receiver: TrioReceiver = wiring.receiver(outputs)
-        self._encoder = Codec(inputs.name)
-        self._decoder = Codec(outputs.name)
-        self._send_turn, self._receive_turn = trio.Lock(), trio.Lock()
-        self._closed = False
-        self._task = Background(self.supervisor.run, f"penstock stream {node_id}")
-
-    async def send(self, data: RuntimeData, port: str = "in") -> None:
-        """Give the node one datum (see `NodeStream`)."""
-        check_call(self.supervisor.node_id, data, {})
-        if self.supervisor.failure is not None:
-            raise self.supervisor.failure
-        message = self._encoder.encode(data, port=self._port_number(port))
-        async with self._send_turn:
-            try:
-                await self._sender.send(message)
-            except ChannelClosed:
-                raise BridgeClosed from None
-            except PeerLost:
-                raise await self._why_gone() from None
-            except SharedMemoryError as error:
-                raise contract_error(error, self._sender.name) from error
-
-    async def send_eof(self) -> None:
-        """No more inputs. Idempotent."""
-        self._sender.end()
-        await trio.lowlevel.checkpoint()
-
-    async def receive(self) -> tuple[str, RuntimeData]:
-        """The next output (see `NodeStream`)."""
-        async with self._receive_turn:
-            try:
-                record = await self._receiver.receive()
-            except EndOfChannel:
-                raise EndOfStream from None
-            except PeerLost:
-                raise await self._why_gone() from None
-            except SharedMemoryError as error:
-                raise contract_error(error, self._receiver.name) from error
-            data, port, _ = self._decoder.decode_call(record)
-            self._receiver.acknowledge()
-        return self.supervisor.ports.outputs[port], data
-
-    async def aclose(self) -> None:
-        """Stop the worker, whatever it is doing. Idempotent."""
-        if self._closed:
-            return
-        self._closed = True
-        self._sender.end()
-        try:
-            await self.supervisor.stop()
-        finally:
-            await self._task.aclose()
-            self._wiring.release(self._party)
-            self._forget(self)
-
-    async def _why_gone(self) -> Exception:
-        await self.supervisor.wait_gone()
-        return self.supervisor.failure or BridgeClosed()
-
-    def _port_number(self, port: str) -> int:
-        inputs = self.supervisor.ports.inputs
-        if port not in inputs:
-            raise Validation(f"there is no input port {port!r}; there is {', '.join(inputs) or 'none'}")
-        return inputs.index(port)
-
-    async def __aiter__(self) -> AsyncIterator[tuple[str, RuntimeData]]:
-        while True:
-            try:
-                output = await self.receive()
-            except EndOfStream:
-                return
-            yield output
 
     async def __aenter__(self) -> Self:
         return self
