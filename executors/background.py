@@ -17,15 +17,17 @@ class Background:
     """
 
     def __init__(self, function: Callable[[], Awaitable[None]], name: str) -> None:
-        self._function = function
+        self._function: Callable[[], Awaitable[None]] | None = function
         self._scope = trio.CancelScope()
         self._done = trio.Event()
         trio.lowlevel.spawn_system_task(self._run, name=name)
 
     async def _run(self) -> None:
+        function, self._function = self._function, None  # it is of the owner, who has us: no cycle outlives the task
+        assert function is not None
         try:
             with self._scope:
-                await self._function()
+                await function()
         finally:
             self._done.set()
 

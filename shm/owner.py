@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import re
@@ -225,9 +226,13 @@ _owners: weakref.WeakSet[Owner] = weakref.WeakSet()
 
 def _never_inherited(owner: Owner) -> None:
     """A lock survives in a forked child as long as its descriptor does: close it there."""
-    if not _owners:
-        os.register_at_fork(after_in_child=_forget_all)
+    _forget_after_fork()
     _owners.add(owner)
+
+
+@functools.cache
+def _forget_after_fork() -> None:
+    os.register_at_fork(after_in_child=_forget_all)
 
 
 def _forget_all() -> None:

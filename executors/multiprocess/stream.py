@@ -11,7 +11,7 @@ import trio
 from penstock.executors.arguments import check_call
 from penstock.executors.background import Background
 from penstock.executors.codec import Codec
-from penstock.executors.contract import BridgeClosed, EndOfStream, RuntimeData, Validation
+from penstock.executors.contract import BridgeClosed, EndOfStream, IPCError, RuntimeData, Validation
 from penstock.executors.multiprocess.launch import Launch
 from penstock.executors.multiprocess.supervisor import Supervisor
 from penstock.executors.translate import contract_error
@@ -76,17 +76,20 @@ class WorkerStream:
                 raise contract_error(error, self._receiver.name) from error
             data, port, _ = self._decoder.decode_call(record)
             self._receiver.acknowledge()
-        return self.supervisor.ports.outputs[port], data
+        outputs = self.supervisor.ports.outputs
+        if port >= len(outputs):
+            raise IPCError(f"edge {self._receiver.name}: a record of output port {port} of {len(outputs)}")
+        return outputs[port], data
 
     async def aclose(self) -> None:
         """Stop the worker, whatever it is doing. Idempotent."""
         if self._closed:
             return
         self._closed = True
-        self._sender.end()
         try:
             await self.supervisor.stop()
         finally:
+            self._sender.end()
             await self._task.aclose()
             self._wiring.release(self._party)
             self._forget(self)

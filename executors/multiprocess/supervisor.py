@@ -25,7 +25,7 @@ from penstock.executors.multiprocess.wiring import Party, Wiring
 
 __all__ = ["Supervisor", "WorkerOptions", "print_output"]
 
-_STDERR_LINES = 20
+_STDERR_LINES = 60
 _LONGEST_LINE = 1 << 16
 
 OnOutput = Callable[[str, str, str], None]
