@@ -1,0 +1,1 @@
+"""`python -m bench`: what penstock costs, beside what a program would do without it. Not installed."""

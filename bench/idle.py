@@ -1,0 +1,78 @@
+"""`idle`: what a pipeline of ten workers costs that has nothing to do; all its processes together."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import ClassVar
+
+import trio
+
+from bench.figures import OURS, Series
+from bench.options import Options
+from penstock.engine.pipeline import Pipeline
+from penstock.executors.contract import Node, RuntimeData
+
+__all__ = ["run"]
+
+_WORKERS = 10
+
+
+class _Silence(Node):
+    """A source that never has anything."""
+
+    inputs: ClassVar[Mapping[str, str]] = {}
+
+    async def produce(self) -> AsyncIterator[RuntimeData]:
+        await trio.Event().wait()
+        yield RuntimeData.text("")
+
+
+class _Quiet(Node):
+    """A sink."""
+
+    outputs: ClassVar[Mapping[str, str]] = {}
+
+    def process(self, data: RuntimeData) -> None:
+        raise ValueError(f"silence was broken: {data}")
+
+
+def run(options: Options) -> Series:
+    """Milliseconds of CPU time a second, as the kernel accounts it."""
+    series = Series("idle")
+    trio.run(_main, options, series)
+    return series
+
+
+async def _main(options: Options, series: Series) -> None:
+    names = [f"worker{number}" for number in range(_WORKERS)]
+    pipeline = Pipeline("idle").add("silence", _Silence)
+    for name in names:
+        pipeline.add(name, "bench.nodes:Forward", executor="multiprocess")
+    pipeline.add("sink", _Quiet).connect("silence", *names, "sink")
+    async with pipeline.open() as run:
+        pids = [os.getpid(), *(node.pid for node in run.report().nodes if node.pid)]
+        if len(pids) != _WORKERS + 1:
+            raise ValueError(f"there are {len(pids) - 1} workers, not {_WORKERS}")
+        await trio.sleep(0.5)
+        await _blocks(options, series, pids)
+
+
+async def _blocks(options: Options, series: Series, pids: list[int]) -> None:
+    window_s = options.choose(quick=1.0, full=5.0)
+    for _ in range(options.choose(quick=2, full=3)):
+        start_s, before_ns = trio.current_time(), _cpu_ns(pids)
+        await trio.sleep(window_s)
+        used_ns = _cpu_ns(pids) - before_ns
+        series.add(f"{_WORKERS} workers", OURS, "ms/s", used_ns / 1e6 / (trio.current_time() - start_s))
+
+
+def _cpu_ns(pids: list[int]) -> int:
+    """Time on a processor, in ns, of all threads that the processes have and had."""
+    return sum(time.clock_gettime_ns(_cpu_clock(pid)) for pid in pids)
+
+
+def _cpu_clock(pid: int) -> int:
+    """What clock_getcpuclockid(3) gives on Linux. /proc/PID/stat says the same in ticks of 10 ms: too coarse here."""
+    return ~pid << 3 | 2

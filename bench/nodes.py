@@ -1,0 +1,116 @@
+"""The nodes of the benchmarks, as workers import them: `bench.nodes:Name`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from bench import payload
+from bench.figures import percentile
+from penstock.executors.contract import Node, RuntimeData
+
+__all__ = ["Forward", "FrameSource", "LatencySink", "Metronome", "Sink", "Source", "double"]
+
+
+def double(data: RuntimeData) -> RuntimeData:
+    """x * 2."""
+    return RuntimeData.tensor(data.as_tensor() * 2)
+
+
+class Source(Node):
+    """Message after message as fast as they are taken; the timestamp is the number of the message."""
+
+    inputs: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, *, nbytes: int = payload.SMALL_BYTES, count: int | None = None) -> None:
+        self._payloads = [payload.make(number, nbytes) for number in range(payload.CYCLE)]
+        self._count = count
+
+    def produce(self) -> Iterator[RuntimeData]:
+        number = 0
+        while number != self._count:
+            yield RuntimeData.tensor(self._payloads[number % payload.CYCLE], timestamp_ns=number)
+            number += 1
+
+
+class FrameSource(Node):
+    """Like `Source`, and writes each frame anew, as a camera would."""
+
+    inputs: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, *, nbytes: int) -> None:
+        self._elements = nbytes // 4
+
+    def produce(self) -> Iterator[RuntimeData]:
+        number = 0
+        while True:
+            frame = np.empty(self._elements, np.float32)
+            frame.fill(payload.value_of(number))
+            yield RuntimeData.tensor(frame, timestamp_ns=number)
+            del frame  # its memory is what the next one is made of
+            number += 1
+
+
+class Metronome(Node):
+    """Messages at a steady rate; the timestamp says when each was made, on the clock that all processes share."""
+
+    inputs: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, *, rate_hz: float) -> None:
+        self._period_s = 1 / rate_hz
+        self._payload = payload.make(0)
+
+    def produce(self) -> Iterator[RuntimeData]:
+        while True:
+            time.sleep(self._period_s)
+            yield RuntimeData.tensor(self._payload, timestamp_ns=time.monotonic_ns())
+
+
+class Forward(Node):
+    """Passes on what it gets."""
+
+    def process(self, data: RuntimeData) -> RuntimeData:
+        return data
+
+
+class Sink(Node):
+    """Reads every message whole, and sees that none is missing; says at the end how many there were."""
+
+    outputs: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def process(self, data: RuntimeData) -> None:
+        if data.timestamp_ns != self.count:
+            raise ValueError(f"message {data.timestamp_ns} came as the {self.count}th")
+        payload.check(data.as_tensor(), self.count)
+        self.count += 1
+
+    def flush(self) -> None:
+        print(json.dumps({"count": self.count}))
+
+
+class LatencySink(Node):
+    """How long messages were on their way; `skip` leaves out those of the start."""
+
+    outputs: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, *, skip: int) -> None:
+        self._skip = skip
+        self._times_ns: list[int] = []
+
+    def process(self, data: RuntimeData) -> None:
+        self._times_ns.append(time.monotonic_ns() - data.timestamp_ns)
+        payload.check(data.as_tensor(), 0)
+
+    def flush(self) -> None:
+        times_ns = self._times_ns[self._skip :]
+        said = {"count": len(self._times_ns)}
+        if times_ns:
+            said |= {"p50_ns": percentile(times_ns, 50), "p99_ns": percentile(times_ns, 99)}
+        print(json.dumps(said))

@@ -1,0 +1,120 @@
+"""Bare `multiprocessing.Pipe`s in a row, with the same payloads and the same reading as the pipelines."""
+
+from __future__ import annotations
+
+import struct
+import time
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from bench import payload
+from bench.figures import percentile
+from bench.peers import Peer, pipe
+from bench.placing import pin
+
+__all__ = ["PipeRow"]
+
+_STAMP = struct.Struct("<q")
+
+
+class PipeRow:
+    """A source, `stages` processes that pass on, and a sink: rows of processes joined by pipes, started once."""
+
+    def __init__(self, stages: int = 0, nbytes: int = payload.SMALL_BYTES, *, duplex: bool = False) -> None:
+        """Start it.
+
+        Args:
+            stages: processes between source and sink.
+            nbytes: of a message.
+            duplex: join them by socket pairs, which carry small messages slower than pipes, and large ones faster.
+        """
+        self._stack = ExitStack()
+        self._orders, orders = pipe()
+        receive, send = pipe(duplex=duplex)
+        self._peers = [self._start(_source, orders, send, nbytes)]
+        for _ in range(stages):
+            next_receive, next_send = pipe(duplex=duplex)
+            self._peers.append(self._start(_stage, receive, next_send))
+            receive = next_receive
+        self._answers, answers = pipe()
+        self._peers.append(self._start(_sink, receive, answers))
+
+    def place(self, *processors: int | None) -> None:
+        """Pin the processes, in their order; those for which there is none run free."""
+        for number, peer in enumerate(self._peers):
+            pin(peer.pid, processors[number] if number < len(processors) else None)
+
+    def rate_hz(self, count: int) -> float:
+        """Send `count` messages at full speed; those after the first tenth are timed, at the sink."""
+        self._orders.send((count, 0.0))
+        self._answers.send((count, False))
+        return float(self._answers.recv())
+
+    def latencies_ns(self, count: int, rate_hz: float) -> tuple[int, int]:
+        """Send `count` messages at a steady rate: p50 and p99 of how long they were on their way."""
+        self._orders.send((count, 1 / rate_hz))
+        self._answers.send((count, True))
+        p50, p99 = self._answers.recv()
+        return p50, p99
+
+    def _start(self, *what: Any) -> Peer:
+        return self._stack.enter_context(Peer(*what))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+
+def _source(orders: Any, send: Any, nbytes: int) -> None:
+    payloads = [payload.make(number, nbytes).tobytes() for number in range(payload.CYCLE)]
+    while True:
+        count, period_s = orders.recv()
+        if period_s:
+            _beat(send, payloads[0], count, period_s)
+        else:
+            for number in range(count):
+                send.send_bytes(payloads[number % payload.CYCLE])
+
+
+def _beat(send: Any, message: bytes, count: int, period_s: float) -> None:
+    stamped = bytearray(_STAMP.size + len(message))
+    stamped[_STAMP.size :] = message
+    for _ in range(count):
+        time.sleep(period_s)
+        _STAMP.pack_into(stamped, 0, time.monotonic_ns())
+        send.send_bytes(stamped)
+
+
+def _stage(receive: Any, send: Any) -> None:
+    while True:
+        send.send_bytes(receive.recv_bytes())
+
+
+def _sink(receive: Any, answers: Any) -> None:
+    while True:
+        count, stamped = answers.recv()
+        answers.send(_latencies(receive, count) if stamped else _rate(receive, count))
+
+
+def _rate(receive: Any, count: int) -> float:
+    skipped = count // 10
+    start_ns = 0
+    for number in range(count):
+        payload.check(receive.recv_bytes(), number)
+        if number + 1 == skipped:
+            start_ns = time.perf_counter_ns()
+    return (count - skipped) / (time.perf_counter_ns() - start_ns) * 1e9
+
+
+def _latencies(receive: Any, count: int) -> tuple[int, int]:
+    times_ns = []
+    for _ in range(count):
+        message = receive.recv_bytes()
+        times_ns.append(time.monotonic_ns() - _STAMP.unpack_from(message)[0])
+        payload.check(memoryview(message)[_STAMP.size :], 0)
+    return percentile(times_ns, 50), percentile(times_ns, 99)

@@ -1,0 +1,80 @@
+"""Pipelines of workers that run without an end, looked at while they run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import trio
+
+from bench.placing import pin
+from penstock.engine.pipeline import Pipeline
+from penstock.engine.report import Report
+from penstock.engine.running import Run, RunOptions
+
+__all__ = ["Seen", "line", "watch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A steady run."""
+
+    rate_hz: float
+    """Messages that the last edge's reader was done with, a second, in the middle of the run."""
+    said: Mapping[str, Any]
+    """What the sink said of itself at its end."""
+
+
+def line(*nodes: tuple[str, str, Mapping[str, Any]], capacity: int = 64) -> Pipeline:
+    """Worker nodes in a row, each (name, type of `bench.nodes`, parameters)."""
+    pipeline = Pipeline("bench")
+    for name, node_type, params in nodes:
+        pipeline.add(name, f"bench.nodes:{node_type}", params, executor="multiprocess")
+    return pipeline.connect(*(name for name, _, _ in nodes), capacity=capacity)
+
+
+async def watch(pipeline: Pipeline, window_s: float, processors: Sequence[int] = (), *, settle: int = 1000) -> Seen:
+    """Run it; after `settle` messages look at the ledger for `window_s`, then stop it and see that nothing is missing.
+
+    Args:
+        pipeline: its last node says at its end, as a line of JSON, how many messages it got.
+        window_s: how long to look.
+        processors: of the workers in the order of the graph; free when left out.
+        settle: messages to let pass before.
+    """
+    said: dict[str, Any] = {}
+
+    def hear(node_id: str, stream: str, text: str) -> None:
+        if stream == "stdout":
+            said.update(json.loads(text))
+        else:
+            print(f"[{node_id}] {text}", file=sys.stderr)
+
+    async with pipeline.open(RunOptions(on_output=hear, grace_s=20.0)) as run:
+        for node, processor in zip(run.report().nodes, processors, strict=False):
+            pin(node.pid, processor)
+        await _received(run, settle)
+        rate_hz = await _rate(run, window_s)
+    _settled(run.report(), said)
+    return Seen(rate_hz, said)
+
+
+async def _received(run: Run, count: int) -> None:
+    while run.report().edges[-1].received < count:  # noqa: ASYNC110 - no event says that the ledger moved
+        await trio.sleep(0.01)
+
+
+async def _rate(run: Run, window_s: float) -> float:
+    start_s, before = trio.current_time(), run.report().edges[-1].received
+    await trio.sleep(window_s)
+    now = run.report().edges[-1].received
+    return (now - before) / (trio.current_time() - start_s)
+
+
+def _settled(report: Report, said: Mapping[str, Any]) -> None:
+    wrong = [edge for edge in report.edges if edge.sent != edge.received or edge.dropped or edge.in_flight]
+    if report.outcome != "stopped" or wrong or said.get("count") != report.edges[-1].sent:
+        raise ValueError(f"the run was {report.outcome}, the sink says {said}, and the ledger is {report.edges}")
