@@ -81,7 +81,18 @@ class LocalNode:
             # A thread that is stuck can not be stopped: a cancelled run leaves it behind rather than wait for it.
             await trio.to_thread.run_sync(self._in_thread, call, emit, abandon_on_cancel=True)
             return
-        results = self._results(call)
+        try:
+            result = call()
+        except (Exception, SystemExit) as error:
+            raise node_error(self.node_id, error) from error
+        if result is None or isinstance(result, RuntimeData):  # by far the usual case, and it needs no generator
+            await self._emit_noted(emit)
+            if result is not None:
+                await emit(self._main_port, result)
+            return
+        await self._emit_results(self._results(result), emit)
+
+    async def _emit_results(self, results: AsyncGenerator[RuntimeData, None], emit: Emit) -> None:
         try:
             async for data in results:
                 if self._emitted:
@@ -93,10 +104,9 @@ class LocalNode:
             with trio.CancelScope(shield=True):  # a node's own clean-up in a generator is short, or the grace ends it
                 await results.aclose()
 
-    async def _results(self, call: Callable[[], Any]) -> AsyncGenerator[RuntimeData, None]:
-        """Everything a call gives, whatever kind of function it is."""
+    async def _results(self, result: Any) -> AsyncGenerator[RuntimeData, None]:
+        """Everything a call gives, whatever kind of function it was."""
         try:
-            result = call()
             if inspect.isawaitable(result):
                 result = await result
             if inspect.isasyncgen(result):

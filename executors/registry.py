@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -49,9 +48,9 @@ class NodeRegistry:
         if suffix in _FILES:
             factory: NodeFactory = _load(_FILES[suffix])(node_type)
             return factory
-        found = self._types.get(node_type) or _entry_points().get(node_type)
-        if found is None and ":" in node_type:
-            found = node_type
+        found = self._types.get(node_type)
+        if found is None:
+            found = node_type if ":" in node_type else _entry_points().get(node_type)
         if found is None:
             raise Validation(f"Unknown node type: {node_type}")
         return _load(found) if isinstance(found, str) else found
@@ -101,4 +100,6 @@ def _load(name: str) -> NodeFactory:
 
 @functools.cache
 def _entry_points() -> dict[str, str]:
+    import importlib.metadata  # 14 ms that a worker whose type has a module in its name does not pay
+
     return {point.name: point.value for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}

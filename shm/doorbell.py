@@ -60,8 +60,11 @@ class Doorbell:
     def drain(self) -> None:
         """Forget the rings so far. Look at the shared words only afterwards."""
         try:
-            while len(os.read(self._read_fd, 4096)) == 4096:
-                pass  # a pipe may hold more
+            if self._read_fd == self._write_fd:
+                os.read(self._read_fd, 8)
+            else:
+                while len(os.read(self._read_fd, 4096)) == 4096:
+                    pass  # the pipe may hold more
         except BlockingIOError:
             pass
 

@@ -107,7 +107,7 @@ async def test_a_crash_report_has_the_last_lines(bridge):
         with pytest.raises(NodeExecution) as caught:
             await execute(bridge, f"{MORE}:last_words")
         assert "exited with code 7" in caught.value.message
-        assert caught.value.details.splitlines() == [f"word {number}" for number in range(10, 30)]
+        assert caught.value.details.splitlines() == [f"word {number}" for number in range(30, 90)]
 
 
 async def test_a_segmentation_fault_shows_where(bridge):

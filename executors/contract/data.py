@@ -301,7 +301,8 @@ class RuntimeData:
         if self.dtype is None:
             raise TypeMismatch(expected, "a payload without dtype")
         try:
-            return np.frombuffer(self.payload, np.uint8).view(self.dtype).reshape(self.shape)
+            array = np.frombuffer(self.payload, np.uint8).view(self.dtype)
+            return array if array.shape == self.shape else array.reshape(self.shape)
         except (TypeError, ValueError):
             raise TypeMismatch(expected, f"{len(self.payload)} bytes for {self.dtype} {self.shape}") from None
 

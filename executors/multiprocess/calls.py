@@ -115,11 +115,9 @@ class Calls:
         return call.done
 
     def _hand_out(self, mine: _Call) -> None:
-        while True:
+        while self._answers.ready():
             try:
                 record = self._answers.receive_nowait()
-            except WouldBlock:
-                return
             except (EndOfChannel, PeerLost):
                 return  # `fail` follows, with what became of the process
             except SharedMemoryError as error:

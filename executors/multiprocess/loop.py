@@ -117,18 +117,16 @@ class WorkerLoop:
             output.sender.end()
 
     def _consume(self) -> None:
-        open_inputs = list(self._inputs)
-        receivers = [link.receiver for link in open_inputs]
-        while open_inputs:
+        links = self._inputs
+        while links:
             worked = False
-            for link in list(open_inputs):
+            for link in links:
                 try:
                     record = link.receiver.receive_nowait()
                 except WouldBlock:
                     continue
                 except EndOfChannel:
-                    open_inputs.remove(link)
-                    receivers.remove(link.receiver)
+                    links = [other for other in links if other is not link]
                 except PeerLost:
                     raise
                 except SharedMemoryError as error:
@@ -141,14 +139,14 @@ class WorkerLoop:
             if self._interrupted:
                 raise Interrupted
             if not worked:
-                wait_any(self._bell, receivers)
+                wait_any(self._bell, [link.receiver for link in links])
 
     def _produce(self) -> None:
         start = time.perf_counter_ns()
         try:
             self._in_source = True
             if not self._stopping.is_set():
-                for data in self._results(self.host.produce):
+                for data in self._results(self.host.produce()):
                     self._in_source = False
                     self._emit(self._main_port, data)
                     self.processed += 1
@@ -211,13 +209,22 @@ class WorkerLoop:
         return codec.encode(RuntimeData.json(said), kind=Kind.ERROR, correlation=correlation)
 
     def _stream(self, call: Callable[[], Any]) -> None:
-        for data in self._results(call):
-            self._emit(self._main_port, data)
+        try:
+            result = call()
+        except (SharedMemoryError, ServiceError):
+            raise
+        except Exception as error:
+            raise node_error(self.host.ctx.node_id, error) from error
+        if isinstance(result, RuntimeData):  # by far the usual case
+            self._emit(self._main_port, result)
+        elif result is not None:
+            for data in self._results(result):
+                self._emit(self._main_port, data)
 
-    def _results(self, call: Callable[[], Any]) -> Iterator[RuntimeData]:
+    def _results(self, result: Any) -> Iterator[RuntimeData]:
         """Everything a call gives. Only what the node's own code raises is the node's error."""
         try:
-            result = self._resolve(call())
+            result = self._resolve(result)
             if inspect.isasyncgen(result):
                 yield from self._drain_async(result)
             else:

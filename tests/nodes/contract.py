@@ -73,7 +73,7 @@ def log_it(data: RuntimeData) -> RuntimeData:
 
 
 def last_words(data: RuntimeData) -> None:
-    for number in range(30):
+    for number in range(90):
         print(f"word {number}", file=sys.stderr)
     os._exit(7)
 
