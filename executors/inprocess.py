@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 import trio
 
@@ -24,6 +22,7 @@ from penstock.executors.contract import (
     Validation,
 )
 from penstock.executors.inprocess_stream import InProcessStream
+from penstock.executors.lifetime import ClosedByBlock
 from penstock.executors.local import LocalNode
 
 __all__ = ["InProcessBridge", "Slot", "exactly_one"]
@@ -39,7 +38,7 @@ class Slot:
         self.ready = False
 
 
-class InProcessBridge:
+class InProcessBridge(ClosedByBlock):
     """Nodes in this process, driven by trio. Calls to one node run one at a time, those to different nodes overlap."""
 
     executor_type: ExecutorType
@@ -152,14 +151,6 @@ class InProcessBridge:
 
     def _context(self, node_id: str, node_type: str, params: Mapping[str, Json]) -> NodeContext:
         return NodeContext(node_id, node_type, dict(params), self._session_id)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
 
 def exactly_one(node_id: str, answers: list[RuntimeData]) -> RuntimeData:

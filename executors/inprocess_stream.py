@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable
 
 import trio
 
 from penstock.executors.arguments import check_call
 from penstock.executors.background import Background
 from penstock.executors.contract import BridgeClosed, EndOfStream, RuntimeData, ServiceError, Validation
+from penstock.executors.lifetime import StreamLoop
 from penstock.executors.local import LocalNode
 
 __all__ = ["InProcessStream"]
@@ -18,7 +17,7 @@ __all__ = ["InProcessStream"]
 _CAPACITY = 64
 
 
-class InProcessStream:
+class InProcessStream(StreamLoop):
     """A task runs the node, between two bounded channels (see `NodeStream`)."""
 
     def __init__(self, node: LocalNode, forget: Callable[[InProcessStream], None]) -> None:
@@ -85,19 +84,3 @@ class InProcessStream:
                 self._failure = error
             except trio.BrokenResourceError:
                 pass  # nobody reads any more: the stream was closed
-
-    async def __aiter__(self) -> AsyncIterator[tuple[str, RuntimeData]]:
-        while True:
-            try:
-                output = await self.receive()
-            except EndOfStream:
-                return
-            yield output
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()

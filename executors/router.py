@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 from penstock.executors.contract import ExecutorBridge, ExecutorType, Json, RuntimeData, Validation
+from penstock.executors.lifetime import ClosedByBlock
 
 __all__ = ["BridgeRouter", "Routes"]
 
@@ -37,7 +36,7 @@ class Routes:
         return self._default
 
 
-class BridgeRouter:
+class BridgeRouter(ClosedByBlock):
     """One bridge in front of several: each call goes to the executor that the node's type is routed to."""
 
     def __init__(self, *bridges: ExecutorBridge, routes: Routes | None = None) -> None:
@@ -86,11 +85,3 @@ class BridgeRouter:
                 errors.append(error)
         if errors:
             raise errors[0]
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 import trio
 
@@ -26,6 +24,7 @@ from penstock.executors.contract import (
     ServiceError,
     Validation,
 )
+from penstock.executors.lifetime import ClosedByBlock
 from penstock.executors.multiprocess.calls import Calls
 from penstock.executors.multiprocess.launch import Launch, importable_types
 from penstock.executors.multiprocess.messages import NodeSpec
@@ -57,7 +56,7 @@ class _Node:
         self.calls.fail(self.supervisor.failure or BridgeClosed())
 
 
-class MultiprocessExecutorBridge:
+class MultiprocessExecutorBridge(ClosedByBlock):
     """Runs each node in a worker process of its own, fed through shared memory.
 
     A node that raises fails its call, and its worker lives on. A worker that dies fails the calls in flight at once;
@@ -217,14 +216,6 @@ class MultiprocessExecutorBridge:
     def _check_open(self) -> None:
         if self._closed:
             raise BridgeClosed
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
 
 async def _until_ready(supervisor: Supervisor) -> None:

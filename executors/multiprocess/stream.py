@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable
 
 import trio
 
@@ -12,6 +10,7 @@ from penstock.executors.arguments import check_call
 from penstock.executors.background import Background
 from penstock.executors.codec import Codec
 from penstock.executors.contract import BridgeClosed, EndOfStream, IPCError, RuntimeData, Validation
+from penstock.executors.lifetime import StreamLoop
 from penstock.executors.multiprocess.launch import Launch
 from penstock.executors.multiprocess.supervisor import Supervisor
 from penstock.executors.translate import contract_error
@@ -21,7 +20,7 @@ from penstock.shm.trio_channel import TrioReceiver, TrioSender
 __all__ = ["WorkerStream"]
 
 
-class WorkerStream:
+class WorkerStream(StreamLoop):
     """A worker of its own for one node (see `NodeStream`)."""
 
     def __init__(self, launch: Launch, forget: Callable[[WorkerStream], None]) -> None:
@@ -103,19 +102,3 @@ class WorkerStream:
         if port not in inputs:
             raise Validation(f"there is no input port {port!r}; there is {', '.join(inputs) or 'none'}")
         return inputs.index(port)
-
-    async def __aiter__(self) -> AsyncIterator[tuple[str, RuntimeData]]:
-        while True:
-            try:
-                output = await self.receive()
-            except EndOfStream:
-                return
-            yield output
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()

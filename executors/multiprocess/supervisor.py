@@ -18,7 +18,6 @@ from typing import Any
 import psutil
 import trio
 
-import penstock
 from penstock.executors.contract import NodeExecution, ServiceError
 from penstock.executors.multiprocess.messages import WorkerSpec, encode, lines
 from penstock.executors.multiprocess.wiring import Party, Wiring
@@ -333,9 +332,10 @@ class Supervisor:
 
 def _environment() -> dict[str, str]:
     """Ours; where this penstock was imported from a checkout, a worker has to find the same one."""
-    if len(penstock.__path__) == 1:
+    places = list(sys.modules["penstock"].__path__)
+    if len(places) == 1:
         return dict(os.environ)
-    paths = [penstock.__path__[-1], os.environ.get("PYTHONPATH", "")]
+    paths = [places[-1], os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
