@@ -130,7 +130,10 @@ async def _show(run: Run) -> None:
 
 @contextmanager
 def _own_stdout(as_json: bool) -> Iterator[Any]:
-    """Standard output for us alone: with `--json`, whatever a node prints there, from Python or C, goes to stderr."""
+    """Standard output for us alone: with `--json`, whatever a node prints there, from Python or C, goes to stderr.
+
+    For the rest of the process: what a C library has buffered comes out when it exits.
+    """
     if not as_json:
         yield sys.stdout
         return
@@ -138,12 +141,7 @@ def _own_stdout(as_json: bool) -> Iterator[Any]:
     saved = os.dup(1)
     os.dup2(2, 1)
     with os.fdopen(saved, "w", encoding="utf-8") as stdout:
-        try:
-            yield stdout
-        finally:
-            sys.stdout.flush()
-            stdout.flush()
-            os.dup2(saved, 1)
+        yield stdout
 
 
 def _said(report: Report | None, session: Session) -> dict[str, Any]:
