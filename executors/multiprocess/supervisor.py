@@ -107,27 +107,19 @@ class Supervisor:
         if self._state.stopping.is_set():
             self._say_gone()
             return
-        lifeline_read, lifeline_write = os.pipe()
-        ours, theirs = socket.socketpair()
-        control_fd = theirs.fileno()
-        try:
-            process = await self._spawn(lifeline_read, control_fd)
-        except OSError as error:
-            self._fail(f"its process could not be started: {error.strerror or error}")
-            os.close(lifeline_write)
-            ours.close()
-            self._say_gone()
-            return
-        finally:
-            os.close(lifeline_read)
-            theirs.close()
-        try:
-            if self._state.stopping.is_set():
-                self._signal(signal.SIGKILL)
-            await self._supervise(process, ours)
-        finally:
-            await self._end(process)
-            os.close(lifeline_write)
+        with contextlib.ExitStack() as held:  # what this process holds for as long as the worker lives
+            try:
+                process, control = await self._launch(held)
+            except OSError as error:
+                self._fail(f"its process could not be started: {error.strerror or error}")
+                self._say_gone()
+                return
+            try:
+                if self._state.stopping.is_set():
+                    self._signal(signal.SIGKILL)
+                await self._supervise(process, control)
+            finally:
+                await self._end(process)
 
     async def wait_ready(self) -> None:
         """Wait until the node is initialized.
@@ -184,6 +176,17 @@ class Supervisor:
         self.kill()
         with trio.CancelScope(shield=True):
             await self.wait_gone()
+
+    async def _launch(self, held: contextlib.ExitStack) -> tuple[trio.Process, socket.socket]:
+        """The process, and our end of its control socket."""
+        with contextlib.ExitStack() as theirs:
+            lifeline_fd, our_end = os.pipe()
+            theirs.callback(os.close, lifeline_fd)
+            held.callback(os.close, our_end)
+            control, their_control = socket.socketpair()
+            held.enter_context(control)
+            theirs.enter_context(their_control)
+            return await self._spawn(lifeline_fd, their_control.fileno()), control
 
     async def _spawn(self, lifeline_fd: int, control_fd: int) -> trio.Process:
         spec = self._spec
