@@ -152,7 +152,9 @@ def _parameter(parameter: inspect.Parameter) -> str:
     """`name: type = default`, in short words."""
     kind = "" if parameter.annotation is parameter.empty else f": {inspect.formatannotation(parameter.annotation)}"
     default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
-    return f"{parameter.name}{kind.replace('pathlib.', '').replace('typing.', '')}{default}"
+    for module in ("pathlib._local.", "pathlib.", "typing."):  # the first is where Path lives in 3.13
+        kind = kind.replace(module, "")
+    return f"{parameter.name}{kind}{default}"
 
 
 def _first_sentence(factory: Any) -> str:
