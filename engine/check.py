@@ -11,7 +11,7 @@ from penstock.engine.nodes import BUILTIN
 from penstock.engine.pipeline import EdgeDecl, NodeDecl, Pipeline, PortRef
 from penstock.engine.plan import Plan, PlannedEdge, PlannedNode
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
-from penstock.executors.contract import DataType, ExecutorType, ServiceError, Validation
+from penstock.executors.contract import DataType, ExecutorType, ServiceError
 
 __all__ = ["check"]
 
@@ -72,6 +72,8 @@ class _Checker:
         params, problems = self._catalogue.check_params(decl, found)
         self._problems += problems
         executor, in_worker = self._place(decl, found)
+        if not _is_duration(decl.init_timeout_s):
+            self._problem(decl, f"init_timeout is a number of seconds above 0, not {decl.init_timeout_s!r}")
         self._check_ports(decl, found)
         if len(self._problems) == before:
             self._ask_node(decl, found, params)
@@ -108,7 +110,12 @@ class _Checker:
         return executor, in_worker
 
     def _check_ports(self, decl: NodeDecl, found: FoundType) -> None:
+        if not found.signature.is_function and not found.signature.works:
+            self._problem(decl, f"{found.shown_name} has neither process() nor produce(): see docs/python-nodes.md")
         for side in (found.signature.inputs, found.signature.outputs):
+            if not hasattr(side, "items"):
+                self._problem(decl, f"{found.shown_name} has ports {side!r}: write them as {{'name': 'type'}}")
+                continue
             for port, accepted in side.items():
                 unknown = _split(accepted) - _TYPES - {"any"}
                 if unknown:
@@ -126,10 +133,10 @@ class _Checker:
             node = found.factory(**found.signature.accepted(params))  # type: ignore[arg-type]
             if hasattr(node, "check"):
                 node.check()
-        except (Validation, ValueError, TypeError, OSError) as error:
+        except (Exception, SystemExit) as error:
             given = ", ".join(f"--set {decl.node_id}.{name}" for name in sorted(decl.overridden))
             where = Where(given) if given else decl.where
-            self._problems.append(Problem(where, f"node {decl.node_id!r}: {error}"))
+            self._problems.append(Problem(where, f"node {decl.node_id!r}: {str(error) or repr(error)}"))
 
     # Edges
 
@@ -156,9 +163,8 @@ class _Checker:
         for name, value in (("capacity", edge.capacity), ("max_bytes", edge.max_bytes)):
             if not isinstance(value, int) or value < 1:
                 self._edge_problem(edge, f"{name} is a whole number of at least 1, not {value!r}")
-        timeout = edge.timeout_s
-        if timeout is not None and (not isinstance(timeout, int | float) or timeout <= 0):
-            self._edge_problem(edge, f"timeout is a number of seconds above 0, not {timeout!r}")
+        if edge.timeout_s is not None and not _is_duration(edge.timeout_s):
+            self._edge_problem(edge, f"timeout is a number of seconds above 0, not {edge.timeout_s!r}")
 
     def _end(self, edge: EdgeDecl, ref: PortRef) -> PlannedNode | None:
         if ref.node_id not in self._nodes and ref.node_id not in self._pipeline.unreadable:
@@ -244,6 +250,10 @@ def _of_side(ref: PortRef, ports: Mapping[str, str], other_side: Mapping[str, st
     if ref.through and ref.port not in ports and ref.port in other_side:
         return PortRef(ref.node_id)
     return ref
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < float("inf")
 
 
 def _split(accepted: str) -> set[str]:

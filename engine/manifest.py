@@ -23,6 +23,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.scalarbool import ScalarBoolean
 
 from penstock.engine.pipeline import EdgeDecl, NodeDecl, Pipeline, PortRef, executor_of, parse_chain
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
@@ -64,6 +65,20 @@ def _parse(file: str) -> Any:
         raise PipelineInvalid([Problem(Where(file), f"this is no YAML: {error}")]) from None
 
 
+def _plain(value: Any) -> Any:
+    """Numbers and texts of Python's own: the parser's remember how they were written, and nobody else knows them."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, ScalarBoolean):
+        return bool(value)
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
+
+
 class _Reader:
     """Turns parsed YAML into a `Pipeline`, noting what does not fit."""
 
@@ -97,22 +112,23 @@ class _Reader:
 
     def _node(self, nodes: CommentedMap, node_id: Any) -> None:
         said, where = nodes[node_id], self._where(nodes, node_id)
+        if isinstance(said, CommentedMap):
+            self._check_keys(said, _NODE, f"node {str(node_id)!r}")
         if not isinstance(said, CommentedMap) or not isinstance(said.get("type"), str):
             text = f"node {str(node_id)!r}: needs a `type`, as in {{type: wav_source}}"
             self._pipeline.problems.append(Problem(where, text))
             self._pipeline.unreadable.add(str(node_id))
             return
-        self._check_keys(said, _NODE, f"node {str(node_id)!r}")
         params = self._mapping(said, "params")
         self._pipeline.nodes.append(
             NodeDecl(
                 str(node_id),
                 said["type"],
-                {str(name): value for name, value in params.items()},
+                {str(name): _plain(value) for name, value in params.items()},
                 self._executor(said, "executor"),
                 bool(self._typed(said, "thread", bool, False, "true or false")),
                 float(self._typed(said, "init_timeout", (int, float), 60.0, "a number of seconds")),
-                dict(self._mapping(said, "limits")),
+                {str(name): _plain(value) for name, value in self._mapping(said, "limits").items()},
                 where,
                 {str(name): self._where(params, name) for name in params},
             )
@@ -163,7 +179,7 @@ class _Reader:
         return found
 
     def _typed(self, said: CommentedMap, key: str, kind: Any, default: Any, shape: str) -> Any:
-        value = said.get(key)
+        value = _plain(said.get(key))
         if value is None:
             return default
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

@@ -164,10 +164,13 @@ class Run:
 
     async def _finish_task(self, node_id: str, task: LocalTask) -> None:
         """Clean up as soon as a node is through: a file is complete before others have ended."""
-        try:
-            await task.cleanup()
-        except ServiceError as error:
-            self._fail(_named(node_id, error))
+        with trio.move_on_after(self._options.grace_s, shield=True) as scope:
+            try:
+                await task.cleanup()
+            except ServiceError as error:
+                self._fail(_named(node_id, error))
+        if scope.cancelled_caught:
+            self._fail(NodeExecution(node_id, f"its cleanup took longer than {self._options.grace_s:g} s"))
         self._finished(node_id)
 
     async def _drive_worker(self, node: PlannedNode, supervisor: Supervisor) -> None:

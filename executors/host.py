@@ -31,6 +31,8 @@ class Signature:
         self.inputs: Mapping[str, str] = getattr(factory, "inputs", {"in": "any"})
         self.outputs: Mapping[str, str] = getattr(factory, "outputs", {"out": "any"})
         self.is_source: bool = hasattr(factory, "produce")
+        self.works: bool = self.is_source or hasattr(factory, "process") or not inspect.isclass(factory)
+        """Whether it has the one method that it needs, as far as can be known before it is called."""
 
     def accepted(self, params: Mapping[str, Json]) -> dict[str, Any]:
         """The parameters that the class or function names; the node finds the others in `ctx.params`."""

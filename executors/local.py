@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, TypeAlias
 
 import trio
@@ -17,6 +18,31 @@ __all__ = ["Emit", "LocalNode"]
 
 Emit: TypeAlias = Callable[[str, RuntimeData], Awaitable[None]]
 """Where outputs go: `await emit(port, data)`, which waits while whoever reads them is behind."""
+
+
+_CLOSING_S = 5.0
+"""How long a generator of a node may take to close."""
+
+
+class _Gate:
+    """Where a thread emits: shut once its call was given up, so that nothing is sent behind the end of a run."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._scope: trio.CancelScope | None = None
+        self._is_shut = False
+
+    async def emit(self, port: str, data: RuntimeData) -> None:
+        if not self._is_shut:
+            with trio.CancelScope() as self._scope:
+                await self._emit(port, data)
+                return
+        raise RuntimeError("the run has ended")
+
+    def shut(self) -> None:
+        self._is_shut = True
+        if self._scope is not None:
+            self._scope.cancel()
 
 
 class LocalNode:
@@ -69,18 +95,23 @@ class LocalNode:
 
     async def _plain(self, call: Callable[[], Any]) -> None:
         try:
-            result = await trio.to_thread.run_sync(call) if self._thread else call()
+            result = await trio.to_thread.run_sync(call, abandon_on_cancel=True) if self._thread else call()
             if inspect.isawaitable(result):
                 await result
         except (Exception, SystemExit) as error:
             raise node_error(self.node_id, error) from error
 
     async def _stream(self, call: Callable[[], Any], emit: Emit) -> None:
-        self._emitted.clear()  # a call that failed leaves nothing behind
-        if self._thread:
-            # A thread that is stuck can not be stopped: a cancelled run leaves it behind rather than wait for it.
-            await trio.to_thread.run_sync(self._in_thread, call, emit, abandon_on_cancel=True)
-            return
+        try:
+            if self._thread:
+                await self._stream_in_thread(call, emit)
+            else:
+                await self._stream_here(call, emit)
+        except BaseException:
+            self._emitted.clear()  # a call that failed leaves nothing behind for the next
+            raise
+
+    async def _stream_here(self, call: Callable[[], Any], emit: Emit) -> None:
         try:
             result = call()
         except (Exception, SystemExit) as error:
@@ -92,6 +123,14 @@ class LocalNode:
             return
         await self._emit_results(self._results(result), emit)
 
+    async def _stream_in_thread(self, call: Callable[[], Any], emit: Emit) -> None:
+        """A thread that is stuck can not be stopped: a cancelled run leaves it behind, and takes no more from it."""
+        gate = _Gate(emit)
+        try:
+            await trio.to_thread.run_sync(self._in_thread, call, gate.emit, abandon_on_cancel=True)
+        finally:
+            gate.shut()
+
     async def _emit_results(self, results: AsyncGenerator[RuntimeData, None], emit: Emit) -> None:
         try:
             async for data in results:
@@ -101,7 +140,7 @@ class LocalNode:
             if self._emitted:
                 await self._emit_noted(emit)
         finally:
-            with trio.CancelScope(shield=True):  # a node's own clean-up in a generator is short, or the grace ends it
+            with trio.move_on_after(_CLOSING_S, shield=True):  # the node's own `finally` blocks
                 await results.aclose()
 
     async def _results(self, result: Any) -> AsyncGenerator[RuntimeData, None]:
@@ -110,9 +149,10 @@ class LocalNode:
             if inspect.isawaitable(result):
                 result = await result
             if inspect.isasyncgen(result):
-                async for data in result:
-                    for checked in outputs(data):
-                        yield checked
+                async with aclosing(result) as items:
+                    async for data in items:
+                        for checked in outputs(data):
+                            yield checked
             else:
                 for checked in outputs(result):
                     yield checked

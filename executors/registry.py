@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.machinery
 import importlib.util
 import os
 import sys
@@ -70,7 +71,8 @@ def type_name(factory: NodeFactory) -> str:
 
 def run_as_main(path: str) -> None:
     """Make the classes of the program's main script loadable here: import it under another name than `__main__`."""
-    spec = importlib.util.spec_from_file_location(_MAIN, path)
+    loader = importlib.machinery.SourceFileLoader(_MAIN, path)  # whatever the script's suffix
+    spec = importlib.util.spec_from_file_location(_MAIN, path, loader=loader)
     if spec is None or spec.loader is None:
         return
     module = importlib.util.module_from_spec(spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 
 from penstock.executors.contract import (
@@ -44,10 +45,27 @@ def node_error(node_id: str, error: BaseException) -> NodeExecution:
 
 
 def _location(error: BaseException) -> str:
-    """The deepest line that is neither ours nor a library's, or the deepest one."""
-    frames = traceback.extract_tb(error.__traceback__)
+    """The deepest line that is neither ours nor a library's; empty where there is none."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(part in frame.filename for part in _NOT_THEIRS) and frame.filename not in _OURS
+    ]
     if not frames:
         return ""
-    own = [frame for frame in frames if "site-packages" not in frame.filename and "/lib/python" not in frame.filename]
-    frame = (own or frames)[-1]
-    return f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} in {frame.name}"
+    frame = frames[-1]
+    return f"{os.path.basename(frame.filename)}:{frame.lineno} in {frame.name}"
+
+
+_NOT_THEIRS = ("site-packages", "/lib/python", "<frozen")
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_OURS = {
+    os.path.join(_HERE, *parts)
+    for parts in (
+        ("host.py",),
+        ("local.py",),
+        ("multiprocess", "loop.py"),
+        ("multiprocess", "serve.py"),
+        ("contract", "data.py"),
+    )
+}

@@ -13,14 +13,15 @@ atomic read-modify-write.
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import weakref
 from dataclasses import dataclass
 from typing import Final
 
-from penstock.shm.errors import CorruptSegment
+from penstock.shm.errors import CorruptSegment, OutOfSharedMemory
 from penstock.shm.record import Outgoing
-from penstock.shm.segment import Segment
+from penstock.shm.segment import Segment, available_bytes
 
 __all__ = ["LANES", "ArenaMap", "Slab", "SlabPool"]
 
@@ -88,6 +89,8 @@ class Slab:
     arena: Arena
     arena_number: int
     lease: int
+    group: int = 0
+    """The eight lanes that its bytes stand for now."""
     user: weakref.ref[Outgoing] | None = None
     """The message that is filling it or still has edges to go to: not to be recycled, whatever the lanes say."""
 
@@ -114,6 +117,10 @@ class Slab:
         self.arena.words[self.arena.lanes_word(self.lease) + _SEQUENCES_AT // 8 + lane] = sequence
         self.arena.bytes[self.arena.lane_byte(self.lease, lane)] = 1
 
+    def take_back(self, lane: int) -> None:
+        """The record was not published after all, or its reader is gone for good."""
+        self.arena.bytes[self.arena.lane_byte(self.lease, lane)] = 0
+
 
 class SlabPool:
     """The slabs of one writing process. Grows by an arena when no slab of a class is free; never shrinks."""
@@ -131,7 +138,7 @@ class SlabPool:
         self._free: dict[int, list[Slab]] = {}
         self._busy: dict[int, list[Slab]] = {}
 
-    def place(self, message: Outgoing, *parts: bytes | memoryview) -> Slab:
+    def place(self, message: Outgoing, *parts: bytes | memoryview, group: int = 0) -> Slab:
         """A slab that holds the parts; not recycled while the message lives.
 
         Raises:
@@ -139,8 +146,16 @@ class SlabPool:
         """
         slab = self._take(sum(map(len, parts)))
         slab.user = weakref.ref(message)
+        slab.group = group
         slab.fill(*parts)
         return slab
+
+    def release_lane(self, lane: int) -> None:
+        """The reader of an edge is gone for good, its whole process group too: it holds nothing any more."""
+        group, bit = divmod(lane, LANES)
+        for slab in itertools.chain.from_iterable(self._busy.values()):
+            if slab.group == group:
+                slab.take_back(bit)
 
     @property
     def arenas(self) -> int:
@@ -157,10 +172,28 @@ class SlabPool:
         if not free:
             self._recycle(free, busy)
         if not free:
-            self._grow(size, free)
+            try:
+                self._grow(size, free)
+            except OutOfSharedMemory:
+                larger = self._larger(size)
+                if larger is None:
+                    raise
+                return larger
         slab = free.pop()
         busy.append(slab)
         return slab
+
+    def _larger(self, size: int) -> Slab | None:
+        """The smallest free slab above a size: for when there is no memory for one of the right class."""
+        for other in sorted(self._free):
+            if other > size:
+                free, busy = self._free[other], self._busy[other]
+                if not free:
+                    self._recycle(free, busy)
+                if free:
+                    busy.append(free.pop())
+                    return busy[-1]
+        return None
 
     @staticmethod
     def _recycle(free: list[Slab], busy: list[Slab]) -> None:
@@ -172,6 +205,8 @@ class SlabPool:
     def _grow(self, size: int, free: list[Slab]) -> None:
         slabs = max(1, _ARENA_TARGET_BYTES // size)
         number = len(self._arenas)
+        if number == _MAX_ARENAS:
+            raise OutOfSharedMemory(f"one more than {_MAX_ARENAS} arenas", arena_bytes(size, slabs), available_bytes())
         segment = Segment.create(
             f"{self._family}.{number}",
             arena_bytes(size, slabs),

@@ -109,10 +109,16 @@ class SendEnd:
         slab = message.slabs.get(self._group)
         if slab is None:
             # With the tail in any case: another edge of the group may have less room for it in its slots.
-            slab = message.slabs[self._group] = self.pool.place(message, message.payload, message.tail)
+            slab = message.slabs[self._group] = self.pool.place(
+                message, message.payload, message.tail, group=self._group
+            )
         slab.hand_over(self._lane, ring.head)
         flags = message.flags | Flag.SLAB | (Flag.TAIL_IN_SLAB if tail_in_slab else 0)
-        ring.write(message, flags, slab.arena_number, slab.lease, slab.offset)
+        try:
+            ring.write(message, flags, slab.arena_number, slab.lease, slab.offset)
+        except ValueError:
+            slab.take_back(self._lane)
+            raise
 
     def _tell_reader(self) -> None:
         fence()

@@ -86,6 +86,11 @@ class Doorbell:
             raise Interrupted
         return rung
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether `interrupt` was called."""
+        return self._interrupted
+
     def interrupt(self) -> None:
         """End every wait of this process, now and from now on; safe in a signal handler."""
         self._interrupted = True

@@ -327,3 +327,19 @@ def test_setting_a_parameter_of_no_node_is_a_key_error(tmp_path):
     """`set` knows the nodes of the manifest."""
     with pytest.raises(KeyError, match="three"):
         penstock.load(manifest(tmp_path, GOOD)).set("three", "count", 1)
+
+
+def test_decimals_are_numbers(tmp_path):
+    """However YAML writes a number, a node gets Python's own."""
+    for text, value in (("-0.5", -0.5), ("1e-1", 0.1), (".5", 0.5), ("1.0", 1.0), ("1_000.5", 1000.5), ("3", 3)):
+        graph = f"nodes: {{t: {{type: tone, params: {{frequency_hz: 440, duration_s: 1, level_db: {text}}}}}}}\n"
+        (node,) = penstock.load(manifest(tmp_path, graph)).check().nodes
+        assert node.params["level_db"] == value
+        assert type(node.params["level_db"]) in {float, int}
+
+
+def test_a_class_that_does_nothing_is_no_node(tmp_path):
+    """Neither `process` nor `produce`: found before the start, and not by a run that gives nothing."""
+    text = f'nodes: {{n: {{type: "{MORE}:Idle"}}}}\n'
+    with pytest.raises(PipelineInvalid, match=r"neither process\(\) nor produce\(\)"):
+        penstock.load(manifest(tmp_path, text)).check()

@@ -510,3 +510,37 @@ async def test_five_bridges_leave_nothing():
         gc.collect()  # what a bridge has mapped hangs in a cycle
         counts.append((len(os.listdir("/proc/self/fd")), trio.lowlevel.current_statistics().tasks_living))
     assert len(set(counts)) == 1
+
+
+async def test_a_node_cleaned_up_while_it_starts_leaves_no_worker():
+    """`cleanup_node` ends the start, whose caller is told; the id is free."""
+    async with open_bridge() as bridge, trio.open_nursery() as nursery:
+        outcome = []
+
+        async def start():
+            try:
+                await bridge.initialize_node("n", f"{SMALL}:echo", {})
+            except ServiceError as error:
+                outcome.append(error)
+
+        nursery.start_soon(start)
+        await trio.testing.wait_all_tasks_blocked()
+        await bridge.cleanup_node("n")
+        while not outcome:
+            await trio.lowlevel.checkpoint()
+        await bridge.initialize_node("n", f"{SMALL}:echo", {})
+        assert await bridge.execute_node("n", f"{SMALL}:echo", TEXT, {}) == TEXT
+
+
+async def test_a_dead_worker_gives_back_what_it_held():
+    """A bridge that starts a crashing node again and again does not eat the shared memory."""
+    large = RuntimeData.tensor(np.zeros(4 << 20, np.uint8))
+    async with open_bridge() as bridge:
+        sizes = []
+        for _ in range(3):
+            await bridge.initialize_node("n", f"{SMALL}:die", {})
+            with pytest.raises(NodeExecution):
+                await bridge.execute_node("n", f"{SMALL}:die", large, {})
+            await bridge.cleanup_node("n")
+            sizes.append(bridge._wiring._pool.allocated_bytes)
+    assert sizes[0] == sizes[-1]

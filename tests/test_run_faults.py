@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import trio
 from support import MORE, NODES, ROOT, Started, drained, ledgers, manifest, segments, until
 from test_pipeline_streams import BOTH, given, keeper
 
@@ -70,7 +71,9 @@ def test_a_node_that_fails_anywhere_ends_the_run(executor, node):
     error = failure(fed(node, executor))
     assert error.node_id == "bad"
     assert f"node 'bad': {FAILING[node]}" in str(error)
-    assert ".py:" in str(error)
+    assert ".py:" in str(error) or "a node gives RuntimeData" in str(
+        error
+    )  # there no line of the node's own is at fault
 
 
 @BOTH
@@ -235,3 +238,31 @@ def test_the_children_of_a_worker_end_with_it(tmp_path):
         os.kill(pid_of(tmp_path, "out"), signal.SIGKILL)
         assert process.finish().check().code == 1
         gone(process)
+
+
+def test_a_worker_that_does_not_exit_is_ended():
+    """A node that leaves a thread behind has done its work; its process gets the grace period."""
+    report = run(
+        Pipeline()
+        .add("in", f"{NODES}:Numbers")
+        .add("n", f"{MORE}:Lingers", executor="multiprocess")
+        .connect("in -> n"),
+        RunOptions(grace_s=0.2),
+    )
+    assert report.outcome == "completed"
+
+
+def test_an_emitting_source_stops_between_two_data():
+    """`ctx.emit` reaches all edges of a fan-out or none, whenever the stop comes."""
+
+    async def main():
+        pipeline = Pipeline().add("in", f"{MORE}:EmitFan", executor="multiprocess")
+        pipeline.add("a", f"{NODES}:none").add("b", f"{NODES}:none").connect("in -> a").connect("in -> b")
+        async with pipeline.open() as run:
+            while run.report().edges[0].sent < 20:
+                await trio.sleep(0.001)
+        return run.report()
+
+    report = trio.run(main)
+    assert report.outcome == "stopped"
+    assert len({edge.sent for edge in report.edges}) == 1

@@ -159,3 +159,25 @@ def test_a_recording_that_is_stopped_is_a_whole_file(tmp_path):
     assert done.json()["outcome"] == "stopped"
     assert len(wav.frames) == 320 * edges["mark.out -> file.in"]["sent"] > 0
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_busy_native_node_is_ended_with_the_code_of_the_signal(tmp_path):
+    """A node that never lets the loop run ends with Ctrl-C and the grace period, and nobody takes it for success."""
+    text = f"""
+        nodes:
+          in: {{type: "{NODES}:Numbers", params: {{count: 3}}}}
+          busy: {{type: "{MORE}:busy"}}
+        edges: [in -> busy]
+        """
+    with Started("run", "--json", "--grace=0.2", manifest(tmp_path, text)) as process:
+        until(lambda: process.process.poll() is None and _catches_int(process.process.pid), "the signal is heeded")
+        process.send(signal.SIGINT)
+        done = process.finish(20).check()
+    assert (done.code, done.json()["outcome"]) == (130, "aborted")
+
+
+def _catches_int(pid):
+    """Whether a process has a handler of its own for SIGINT and SIGALRM (`penstock run` sets both)."""
+    caught = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigCgt"))
+    mask = int(caught.split()[1], 16)
+    return all(mask >> (number - 1) & 1 for number in (signal.SIGINT, signal.SIGALRM))

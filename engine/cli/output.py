@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -124,7 +125,7 @@ def table_of_types(node_type: str | None) -> None:
     Raises:
         Validation: there is no such type.
     """
-    catalogue = Catalogue("")
+    catalogue = Catalogue(os.getcwd())
     console = Console(highlight=False)
     if node_type is None:
         table = Table(box=None, header_style="bold", pad_edge=False)

@@ -38,8 +38,12 @@ class Session:
     quiet: bool
     traceback: bool
     run: Run | None = None
-    signal: signal.Signals | None = None
+    ended_by: signal.Signals | None = None
     error: ServiceError | None = None
+
+    def note_signal(self, number: signal.Signals) -> None:
+        """The first one is what ended the run."""
+        self.ended_by = self.ended_by or number
 
     @property
     def exit_code(self) -> int:
@@ -47,7 +51,7 @@ class Session:
             return 2
         if self.error is not None:
             return 1
-        return 0 if self.signal is None else 128 + self.signal
+        return 0 if self.ended_by is None else 128 + self.ended_by
 
 
 def run_session(pipeline: Pipeline, session: Session) -> int:
@@ -55,8 +59,8 @@ def run_session(pipeline: Pipeline, session: Session) -> int:
     with _own_stdout(session.as_json) as stdout:
         try:
             trio.run(_main, pipeline, session)
-        except* KeyboardInterrupt:
-            pass  # a node that did not let the loop run was interrupted: see receive_signals
+        except* KeyboardInterrupt:  # a node that did not let the loop run was interrupted: see receive_signals
+            session.note_signal(signal.SIGINT)
         if isinstance(session.error, PipelineInvalid):
             if session.as_json:
                 stdout.write(problems_json(session.error) + "\n")
@@ -94,11 +98,11 @@ async def _heed_signals(
     session: Session, nursery: trio.Nursery, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """The first one stops in good order, the second at once."""
-    with receive_signals(session.options.grace_s) as received:
+    again = False
+    with receive_signals(session.options.grace_s, session.note_signal) as received:
         task_status.started()
         async for number in received:
-            run, again = session.run, session.signal is not None
-            session.signal = number
+            run = session.run
             if run is None:
                 nursery.cancel_scope.cancel()
             elif again:
@@ -106,6 +110,7 @@ async def _heed_signals(
             else:
                 click.echo(f"{number.name}: stopping; once more to abort", err=True)
                 nursery.start_soon(_stop, run)
+            again = True
 
 
 async def _stop(run: Run) -> None:

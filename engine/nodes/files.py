@@ -45,7 +45,7 @@ def open_to_read(path: Path) -> BinaryIO:
 
 def _refusal(path: Path, error: OSError) -> Validation:
     if isinstance(error, FileNotFoundError):
-        return Validation(f"{path} does not exist: check the path (relative paths start at the manifest's folder)")
+        return Validation(f"{path} does not exist: check the path")
     if isinstance(error, PermissionError):
         return Validation(f"{path} can not be read, permission denied: chmod u+r it, or run as its owner")
     return Validation(f"{path} can not be read: {error.strerror or error}")

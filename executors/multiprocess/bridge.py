@@ -46,6 +46,7 @@ class _Node:
         launch.inputs.append(requests.reader_spec(None))
         launch.outputs.append(answers.writer_spec(None))
         self.node_type = node_type
+        self.ready = False
         self.party = launch.party
         self.supervisor = launch.supervisor()
         self.calls = Calls(node_id, wiring.bell, wiring.sender(requests), wiring.receiver(answers))
@@ -86,7 +87,7 @@ class MultiprocessExecutorBridge(ClosedByBlock):
         self._types = importable_types(nodes or {})
         self._options = options or WorkerOptions()
         self._wiring: Wiring | None = None
-        self._nodes: dict[str, _Node | None] = {}
+        self._nodes: dict[str, _Node] = {}
         self._streams: set[WorkerStream] = set()
         self._metrics = BridgeMetrics()
         self._closed = False
@@ -95,14 +96,20 @@ class MultiprocessExecutorBridge(ClosedByBlock):
         """Start a worker for the node (see `ExecutorBridge`)."""
         self._check_open()
         check_node(node_id, node_type, params)
-        if self._live(node_id) is not None or (node_id in self._nodes and self._nodes[node_id] is None):
+        if self._live(node_id) is not None or node_id in self._nodes:
             raise Validation(f"Node {node_id!r} is initialized already: clean it up first")
-        self._nodes[node_id] = None
+        node = self._start(node_id, node_type, params)
         try:
-            self._nodes[node_id] = await self._start(node_id, node_type, params)
-        finally:
-            if self._nodes.get(node_id) is None:
-                self._nodes.pop(node_id, None)
+            await _until_ready(node.supervisor)
+            if self._nodes.get(node_id) is not node:  # cleaned up, or the bridge closed, while it started
+                raise ExecutorNotInitialized(self.executor_type)
+            node.ready = True
+        except BaseException:
+            if self._nodes.get(node_id) is node:
+                del self._nodes[node_id]
+            await node.task.aclose()
+            self._release(node.party)
+            raise
 
     async def execute_node(
         self, node_id: str, node_type: str, input_data: RuntimeData, params: Mapping[str, Json]
@@ -124,7 +131,12 @@ class MultiprocessExecutorBridge(ClosedByBlock):
         """A worker of its own for the node, as a stream of 0..n outputs for each input (see `NodeStream`)."""
         self._check_open()
         check_node(node_id, node_type, params)
-        stream = WorkerStream(self._launch(node_id, node_type, params), self._streams.discard)
+        launch = self._launch(node_id, node_type, params)
+        try:
+            stream = WorkerStream(launch, self._streams.discard)
+        except BaseException:
+            self._release(launch.party)
+            raise
         self._streams.add(stream)
         try:
             await _until_ready(stream.supervisor)
@@ -180,15 +192,11 @@ class MultiprocessExecutorBridge(ClosedByBlock):
         with contextlib.suppress(Internal):  # the bridge is going: there is nobody left whose node it was
             await self.cleanup_node(node_id)
 
-    async def _start(self, node_id: str, node_type: str, params: Mapping[str, Json]) -> _Node:
+    def _start(self, node_id: str, node_type: str, params: Mapping[str, Json]) -> _Node:
         launch = self._launch(node_id, node_type, params)
-        node: _Node | None = None
         try:
-            node = _Node(launch, node_type)
-            await _until_ready(node.supervisor)
+            node = self._nodes[node_id] = _Node(launch, node_type)
         except BaseException:
-            if node is not None:
-                await node.task.aclose()
             self._release(launch.party)
             raise
         return node
@@ -203,7 +211,9 @@ class MultiprocessExecutorBridge(ClosedByBlock):
     def _live(self, node_id: str) -> _Node | None:
         """The node's worker; one that has died is forgotten here."""
         node = self._nodes.get(node_id)
-        if node is not None and not node.supervisor.alive:
+        if node is None or not node.ready:
+            return None
+        if not node.supervisor.alive:
             del self._nodes[node_id]
             self._release(node.party)
             return None

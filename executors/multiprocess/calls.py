@@ -54,10 +54,11 @@ class Calls:
         """
         self._next += 1
         correlation = self._next
-        call = self._pending[correlation] = _Call()
         message = self._encoder.encode(data, kind=Kind.CALL, correlation=correlation, params=params or None)
+        call = self._pending[correlation] = _Call()
         try:
             await self._send(message)
+            del message  # its slab is the reader's now: an error's traceback must not keep it from being used again
             await self._wait(call)
         finally:
             del self._pending[correlation]
@@ -144,13 +145,13 @@ class Calls:
         if not isinstance(said, dict):
             return IPCError(f"edge {self._answers.name}: an error that says {said!r}")
         if said.get("type") == "Validation":
-            return Validation(said["message"])
+            return Validation(str(said.get("message", "")))
         return NodeExecution(
             self._node_id,
-            said.get("message", ""),
-            kind=said.get("kind", ""),
-            location=said.get("location", ""),
-            details=said.get("details", ""),
+            str(said.get("message", "")),
+            kind=str(said.get("kind", "")),
+            location=str(said.get("location", "")),
+            details=str(said.get("details", "")),
         )
 
     def _receive_failed(self, error: ServiceError) -> ServiceError:

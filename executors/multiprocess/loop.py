@@ -59,11 +59,11 @@ class WorkerLoop:
 
     def __init__(self, host: NodeHost, spec: WorkerSpec) -> None:
         self.host = host
-        self._bell = Doorbell(*spec.bell)
+        self.bell = Doorbell(*spec.bell)
         pool = SlabPool(spec.family)
         arenas = {link.family: ArenaMap(link.family) for link in spec.inputs}
-        self._inputs = [_Input(link, self._bell, arenas[link.family]) for link in spec.inputs]
-        self._outputs = [_Output(link, self._bell, pool) for link in spec.outputs]
+        self._inputs = [_Input(link, self.bell, arenas[link.family]) for link in spec.inputs]
+        self._outputs = [_Output(link, self.bell, pool) for link in spec.outputs]
         self._main_port = host.outputs[0] if host.outputs else ""
         self._routes = {port: self._route(port) for port in host.outputs}
         self._answers: list[RuntimeData] | None = None
@@ -89,7 +89,7 @@ class WorkerLoop:
     def stop(self) -> None:
         """Stop now, between two data; safe in a signal handler."""
         self._interrupted = True
-        self._bell.interrupt()
+        self.bell.interrupt()
         self.end_stream()
 
     def end_stream(self) -> None:
@@ -139,7 +139,7 @@ class WorkerLoop:
             if self._interrupted:
                 raise Interrupted
             if not worked:
-                wait_any(self._bell, [link.receiver for link in links])
+                wait_any(self.bell, [link.receiver for link in links])
 
     def _produce(self) -> None:
         start = time.perf_counter_ns()
@@ -213,7 +213,7 @@ class WorkerLoop:
             result = call()
         except (SharedMemoryError, ServiceError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise node_error(self.host.ctx.node_id, error) from error
         if isinstance(result, RuntimeData):  # by far the usual case
             self._emit(self._main_port, result)
@@ -231,7 +231,7 @@ class WorkerLoop:
                 yield from outputs(result)
         except (SharedMemoryError, ServiceError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise node_error(self.host.ctx.node_id, error) from error
 
     def _drain_async(self, generator: Any) -> Iterator[RuntimeData]:
@@ -244,7 +244,7 @@ class WorkerLoop:
             yield from outputs(item)
 
     def _resolve(self, result: Any) -> Any:
-        if not inspect.iscoroutine(result):
+        if not inspect.isawaitable(result):
             return result
 
         async def wait() -> Any:
@@ -277,6 +277,15 @@ class WorkerLoop:
         if self._answers is not None:
             self._answers.append(data)
             return
+        in_source, self._in_source = self._in_source, False  # no signal strikes between two edges, or inside a ring
+        try:
+            self._publish(route, data)
+        finally:
+            self._in_source = in_source
+        if in_source and self._stopping.is_set():
+            raise _StopProducing
+
+    def _publish(self, route: list[tuple[_Output, int]], data: RuntimeData) -> None:
         start = time.perf_counter_ns()
         message = None
         for output, number in route:

@@ -28,7 +28,6 @@ class LinkSpec:
         peer_bell: descriptors of the other side's doorbell.
         lane, max_bytes: see `EdgeOptions`.
         timeout_s: how long a send may wait.
-        calls: the records are calls, the answers go to the output of this spec's name.
     """
 
     name: str
@@ -39,7 +38,6 @@ class LinkSpec:
     lane: int = 0
     max_bytes: int = 64 << 20
     timeout_s: float | None = None
-    calls: bool = False
 
 
 @dataclass(frozen=True, slots=True)

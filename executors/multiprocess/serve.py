@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import logging
 import resource
+import select
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ from penstock.executors.multiprocess.loop import WorkerLoop
 from penstock.executors.multiprocess.messages import WorkerSpec, decode_spec, encode
 from penstock.executors.registry import NodeRegistry, run_as_main
 from penstock.executors.translate import node_error
+from penstock.shm.doorbell import Doorbell
 from penstock.shm.errors import Interrupted, PeerLost
 
 __all__ = ["serve"]
@@ -33,6 +35,14 @@ class Control:
     def receive(self) -> bytes:
         """The next line; empty when the engine has closed its end."""
         return self._file.readline()
+
+    def wait(self, bell: Doorbell) -> bool:
+        """Wait for the next line; False when the bell rings first, which SIGTERM makes it do."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        poll.register(bell, select.POLLIN)
+        heard = {fd for fd, _ in poll.poll()}
+        return bell.fileno() not in heard or not bell.interrupted
 
     def say(self, kind: str, /, **fields: Json) -> None:
         with self._lock:
@@ -76,6 +86,8 @@ def serve(control_fd: int) -> int:
     if loop is None:
         return 1
     control.say("ready", inputs=list(loop.host.inputs), outputs=list(loop.host.outputs))
+    if not control.wait(loop.bell):  # told to stop before it began
+        return 0 if _clean_up(loop, control) else 1
     if not control.receive():
         return 1
     return _run(loop, control)
@@ -94,7 +106,7 @@ def _set_up(spec: WorkerSpec, control: Control) -> WorkerLoop | None:
         if loop.host.is_source:
             signal.signal(signal.SIGINT, lambda *_: loop.end_stream())
         loop.initialize()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         control.say_error("failed", node_error(spec.node.node_id, error))
         return None
     return loop
@@ -108,7 +120,7 @@ def _run(loop: WorkerLoop, control: Control) -> int:
         why = "interrupted"
     except PeerLost:
         why = "peer lost"
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         control.say_error("error", node_error(loop.host.ctx.node_id, error))
         _clean_up(loop, control)
         return 1
@@ -121,7 +133,7 @@ def _run(loop: WorkerLoop, control: Control) -> int:
 def _clean_up(loop: WorkerLoop, control: Control) -> bool:
     try:
         loop.cleanup()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         control.say_error("error", node_error(loop.host.ctx.node_id, error))
         return False
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -112,8 +113,10 @@ class Supervisor:
                 process, control = await self._launch(held)
             except OSError as error:
                 self._fail(f"its process could not be started: {error.strerror or error}")
-                self._say_gone()
                 return
+            finally:
+                if not self.pid:
+                    self._say_gone()
             try:
                 if self._state.stopping.is_set():
                     self._signal(signal.SIGKILL)
@@ -183,6 +186,8 @@ class Supervisor:
             lifeline_fd, our_end = os.pipe()
             theirs.callback(os.close, lifeline_fd)
             held.callback(os.close, our_end)
+            _never_inherited(our_end)
+            held.callback(_lifelines.discard, our_end)
             control, their_control = socket.socketpair()
             held.enter_context(control)
             theirs.enter_context(their_control)
@@ -228,7 +233,7 @@ class Supervisor:
                 await _exited(process)
                 self._announce()
             self._judge(await process.wait())
-        self._say_gone()
+            self._say_gone()
 
     def _announce(self) -> None:
         """The neighbours first: some of them may sleep on what this process did not get to say. Then its group."""
@@ -270,13 +275,17 @@ class Supervisor:
             async for chunk in control:
                 buffer += chunk
                 for line in lines(buffer):
-                    failed = self._state.failure is not None
+                    over = self._over
                     self._hear(line)
-                    if self._state.failure is not None and not failed:
+                    if self._over and not over:
                         nursery.start_soon(self._end_within_grace)
 
+    @property
+    def _over(self) -> bool:
+        return self._state.finished or self._state.failure is not None
+
     async def _end_within_grace(self) -> None:
-        """A node that failed may clean up, but not for ever."""
+        """A node that failed may clean up, and one that finished may exit, but not for ever."""
         with self._grace:
             await trio.sleep(self._options.grace_s)
             self.kill()
@@ -333,6 +342,26 @@ class Supervisor:
             logging.getLogger("penstock").exception("a line of node %r could not be passed on", self.node_id)
 
 
+_lifelines: set[int] = set()
+
+
+def _never_inherited(fd: int) -> None:
+    """A child that a native node forks must not keep workers alive when the engine is gone."""
+    _close_after_fork()
+    _lifelines.add(fd)
+
+
+@functools.cache
+def _close_after_fork() -> None:
+    os.register_at_fork(after_in_child=_let_go_of_lifelines)
+
+
+def _let_go_of_lifelines() -> None:
+    while _lifelines:
+        with contextlib.suppress(OSError):
+            os.close(_lifelines.pop())
+
+
 def _environment() -> dict[str, str]:
     """Ours; where this penstock was imported from a checkout, a worker has to find the same one."""
     places = list(sys.modules["penstock"].__path__)
@@ -344,14 +373,15 @@ def _environment() -> dict[str, str]:
 
 async def _exited(process: trio.Process) -> None:
     """Wait until a process has exited, without reaping it."""
-    if hasattr(os, "pidfd_open"):
+    try:
         pidfd = os.pidfd_open(process.pid)
-        try:
-            await trio.lowlevel.wait_readable(pidfd)
-        finally:
-            os.close(pidfd)
-    else:
+    except (AttributeError, OSError):  # not Linux, an old kernel, or no descriptors left
         await process.wait()
+        return
+    try:
+        await trio.lowlevel.wait_readable(pidfd)
+    finally:
+        os.close(pidfd)
 
 
 def _descendants(pid: int) -> list[psutil.Process]:

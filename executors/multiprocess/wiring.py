@@ -156,6 +156,8 @@ class Wiring:
             link.reader.links_in.remove(link)
             self._owner.release(link.ring.segment)
         for link in party.links_in:
+            if link.writer is self.engine:
+                self._pool.release_lane(link.options.lane)
             link.writer.links_out.remove(link)
             self._owner.release(link.ring.segment)
         self._owner.release_family(party.family)

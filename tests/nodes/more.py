@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import ClassVar
@@ -239,3 +240,42 @@ def late(data: RuntimeData) -> RuntimeData:
     """Prints by way of C, which keeps it back until the process ends."""
     ctypes.CDLL(None).puts(b"a late puts of a node")
     return data
+
+
+class Idle:
+    """Has a name that is nearly right."""
+
+    inputs: ClassVar[dict[str, str]] = {}
+
+    def generate(self) -> Iterator[RuntimeData]:
+        yield RuntimeData.json(1)
+
+
+class Lingers:
+    """Leaves a thread behind that keeps its process from exiting."""
+
+    def initialize(self, ctx: NodeContext) -> None:
+        threading.Thread(target=time.sleep, args=(3600,)).start()
+
+    def process(self, data: RuntimeData) -> RuntimeData:
+        return data
+
+
+def busy(data: RuntimeData) -> None:
+    """Never lets the loop run again."""
+    while True:
+        time.sleep(0.001)
+
+
+class EmitFan:
+    """A source that emits by `ctx.emit`, for ever."""
+
+    inputs: ClassVar[dict[str, str]] = {}
+
+    def initialize(self, ctx: NodeContext) -> None:
+        self.ctx = ctx
+
+    def produce(self) -> Iterator[None]:
+        while True:
+            self.ctx.emit("out", RuntimeData.json(1))
+            yield None
