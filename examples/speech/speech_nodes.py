@@ -293,12 +293,6 @@ class Phrases(Node):
         return RuntimeData.json(phrase, session_id=self._session_id, timestamp_ns=timestamp_ns)
 
 
-def _check_seconds(**parameters: float) -> None:
-    for name, value in parameters.items():
-        if not 0 <= value <= 60:
-            raise Validation(f"{name} must be between 0 and 60 seconds, not {value:g}")
-
-
 def _ns(seconds: float) -> int:
     return round(seconds * 1e9)
 
