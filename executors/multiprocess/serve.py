@@ -37,12 +37,16 @@ class Control:
         return self._file.readline()
 
     def wait(self, bell: Doorbell) -> bool:
-        """Wait for the next line; False when the bell rings first, which SIGTERM makes it do."""
+        """Wait for the next line; False when this process is told to stop before it comes."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         poll.register(bell, select.POLLIN)
-        heard = {fd for fd, _ in poll.poll()}
-        return bell.fileno() not in heard or not bell.interrupted
+        while not bell.interrupted:
+            heard = {fd for fd, _ in poll.poll()}
+            if self._socket.fileno() in heard:
+                return True
+            bell.drain()  # a neighbour that died, say: the loop looks at its rings before it sleeps
+        return False
 
     def say(self, kind: str, /, **fields: Json) -> None:
         with self._lock:
