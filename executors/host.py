@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from penstock.executors.contract import Json, NodeContext, RuntimeData
+from penstock.executors.contract import Json, NodeContext, NodeExecution, RuntimeData
 from penstock.executors.registry import NodeFactory
 
-__all__ = ["NodeHost", "Signature", "outputs", "signature_of"]
+__all__ = ["NodeHost", "Signature", "exactly_one", "outputs", "signature_of"]
 
 
 class Signature:
@@ -152,3 +152,16 @@ def _checked(items: Iterable[Any]) -> Iterator[RuntimeData]:
         if not isinstance(item, RuntimeData):
             raise _wrong(item)
         yield item
+
+
+def exactly_one(node_id: str, answers: list[RuntimeData]) -> RuntimeData:
+    """The one answer of an `execute_node`.
+
+    Raises:
+        NodeExecution: there is none, or there are several.
+    """
+    if len(answers) != 1:
+        raise NodeExecution(
+            node_id, f"answered one datum with {len(answers)}: use open_node, which gives a stream of any number"
+        )
+    return answers[0]

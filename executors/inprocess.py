@@ -16,16 +16,16 @@ from penstock.executors.contract import (
     ExecutorType,
     Json,
     NodeContext,
-    NodeExecution,
     NodeStream,
     RuntimeData,
     Validation,
 )
+from penstock.executors.host import exactly_one
 from penstock.executors.inprocess_stream import InProcessStream
 from penstock.executors.lifetime import ClosedByBlock
 from penstock.executors.local import LocalNode
 
-__all__ = ["InProcessBridge", "Slot", "exactly_one"]
+__all__ = ["InProcessBridge", "Slot"]
 
 
 class Slot:
@@ -151,16 +151,3 @@ class InProcessBridge(ClosedByBlock):
 
     def _context(self, node_id: str, node_type: str, params: Mapping[str, Json]) -> NodeContext:
         return NodeContext(node_id, node_type, dict(params), self._session_id)
-
-
-def exactly_one(node_id: str, answers: list[RuntimeData]) -> RuntimeData:
-    """The one answer of an `execute_node`.
-
-    Raises:
-        NodeExecution: there is none, or there are several.
-    """
-    if len(answers) != 1:
-        raise NodeExecution(
-            node_id, f"answered one datum with {len(answers)}: use open_node, which gives a stream of any number"
-        )
-    return answers[0]

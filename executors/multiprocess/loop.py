@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.executors.codec import Codec
 from penstock.executors.contract import Json, NodeExecution, RuntimeData, ServiceError
-from penstock.executors.host import NodeHost, outputs
+from penstock.executors.host import NodeHost, exactly_one, outputs
 from penstock.executors.multiprocess.messages import LinkSpec, WorkerSpec
 from penstock.executors.translate import contract_error, node_error
 from penstock.shm.arena import ArenaMap, SlabPool
@@ -196,10 +196,7 @@ class WorkerLoop:
             self._stream(lambda: self.host.process(data, port, params))
         finally:
             self._answers = None
-        if len(answers) != 1:
-            text = f"answered one datum with {len(answers)}: use open_node, which gives a stream of any number"
-            raise NodeExecution(self.host.ctx.node_id, text)
-        return answers[0]
+        return exactly_one(self.host.ctx.node_id, answers)
 
     @staticmethod
     def _error_message(codec: Codec, correlation: int, error: ServiceError) -> Any:
