@@ -12,13 +12,14 @@ from bench.options import Options
 from bench.peers import Fd, Peer, pipe
 from bench.pipes import PipeRow
 from bench.placing import PLACINGS, pin
-from penstock.shm.arena import ArenaMap, SlabPool
-from penstock.shm.channel import Receiver, Sender
+from penstock.shm.arena import ArenaMap
+from penstock.shm.blocking import Receiver, Sender
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.owner import Owner
 from penstock.shm.record import Outgoing
 from penstock.shm.ring import Geometry, Ring
 from penstock.shm.segment import Segment
+from penstock.shm.slab import SlabPool
 
 __all__ = ["ChannelRow", "run"]
 

@@ -64,7 +64,7 @@ class Codec:
             tail = _tail(data, params, extra)
         else:
             tail = self._session_tails.get(data.session_id) or self._session_tail(data)
-        return Outgoing(data.payload, description, tail, kind, timestamp_ns=data.timestamp_ns, correlation=correlation)
+        return Outgoing(data.payload, description, tail, kind, data.timestamp_ns, correlation)
 
     def decode(self, record: Record) -> RuntimeData:
         """The datum of a record.

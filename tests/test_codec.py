@@ -12,12 +12,13 @@ from hypothesis.extra import numpy as npst
 
 from penstock.executors.codec import Codec
 from penstock.executors.contract import DataType, IPCError, RuntimeData, ServiceError
-from penstock.shm.arena import ArenaMap, SlabPool
+from penstock.shm.arena import ArenaMap
 from penstock.shm.channel import ReceiveEnd, SendEnd
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.owner import Owner
 from penstock.shm.record import DESCRIPTION_BYTES, Kind, Record
 from penstock.shm.ring import Geometry, Ring
+from penstock.shm.slab import SlabPool
 
 QUIET = settings(deadline=None, max_examples=150, database=None)
 EDGE = "mic -> asr"

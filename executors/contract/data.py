@@ -28,6 +28,8 @@ class DataType(enum.Enum):
     TENSOR = "Tensor"
     JSON = "Json"
 
+    __hash__ = object.__hash__  # members are singletons; Enum's own hash is a Python call for every datum
+
     def __str__(self) -> str:
         return self.value
 
@@ -301,7 +303,7 @@ class RuntimeData:
         if self.dtype is None:
             raise TypeMismatch(expected, "a payload without dtype")
         try:
-            array = np.frombuffer(self.payload, np.uint8).view(self.dtype)
+            array = np.frombuffer(self.payload, self.dtype) if self.payload else np.frombuffer(b"", np.uint8).view(self.dtype)
             return array if array.shape == self.shape else array.reshape(self.shape)
         except (TypeError, ValueError):
             raise TypeMismatch(expected, f"{len(self.payload)} bytes for {self.dtype} {self.shape}") from None
@@ -351,14 +353,13 @@ def _as_array(value: Any) -> Array:
 
 def _settle(array: Array) -> Array:
     """An array with the same contents that nobody can change any more: the same one where that can be had."""
-    if not array.flags.c_contiguous:
+    flags = array.flags
+    if not flags.c_contiguous:
         return _owned(array)
-    if _is_immutable(array):
+    if flags.owndata:
+        flags.writeable = False
         return array
-    if array.flags.owndata:
-        array.flags.writeable = False
-        return array
-    return _owned(array)
+    return array if _is_immutable(array) else _owned(array)
 
 
 def _owned(array: Array) -> Array:
@@ -388,4 +389,7 @@ def _is_immutable(owner: object) -> bool:
 
 
 def _bytes_of(array: Array) -> memoryview:
-    return array.reshape(-1).view(np.uint8).data.toreadonly()
+    try:
+        return array.data.cast("B").toreadonly()
+    except (TypeError, ValueError):  # an empty array, or a dtype whose format `cast` does not know
+        return array.reshape(-1).view(np.uint8).data.toreadonly()

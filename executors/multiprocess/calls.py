@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import trio
 
 from penstock.executors.codec import Codec
 from penstock.executors.contract import Internal, IPCError, Json, NodeExecution, RuntimeData, ServiceError, Validation
 from penstock.executors.translate import contract_error
-from penstock.shm.errors import EndOfChannel, OutOfSharedMemory, PeerLost, SharedMemoryError, WouldBlock
+from penstock.shm.errors import EndOfChannel, OutOfSharedMemory, PeerLost, SharedMemoryError
 from penstock.shm.record import Kind, Outgoing, Record
-from penstock.shm.trio_channel import TrioDoorbell, TrioReceiver, TrioSender
+from penstock.shm.trio_channel import TrioReceiver, TrioSender
+from penstock.shm.trio_doorbell import TrioDoorbell
 
 __all__ = ["Calls"]
 
 
-@dataclass(slots=True, eq=False)
 class _Call:
-    answer: RuntimeData | None = None
-    error: ServiceError | None = None
+    """A call in flight."""
+
+    __slots__ = ("answer", "calls", "error")
+
+    def __init__(self, calls: Calls) -> None:
+        self.calls = calls
+        self.answer: RuntimeData | None = None
+        self.error: ServiceError | None = None
 
     @property
     def done(self) -> bool:
+        return self.answer is not None or self.error is not None
+
+    def settled(self) -> bool:
+        """Whether it is done, after a look at what has come."""
+        if self.answer is None and self.error is None:
+            self.calls.hand_out(self)
         return self.answer is not None or self.error is not None
 
 
@@ -52,10 +63,9 @@ class Calls:
         Raises:
             NodeExecution: the node raised, or "IPC send failed" / "IPC receive failed: ..." when its process is gone.
         """
-        self._next += 1
-        correlation = self._next
+        self._next = correlation = self._next + 1
         message = self._encoder.encode(data, kind=Kind.CALL, correlation=correlation, params=params or None)
-        call = self._pending[correlation] = _Call()
+        call = self._pending[correlation] = _Call(self)
         try:
             await self._send(message)
             del message  # its slab is the reader's now: an error's traceback must not keep it from being used again
@@ -79,7 +89,7 @@ class Calls:
         try:
             if self._broken is not None:
                 raise PeerLost(self._broken.message)
-            if not self._sent_at_once(message):
+            if self._turn.locked() or not self._requests.offer(message):
                 async with self._turn:  # in the order of their calls
                     await self._requests.send(message)
         except OutOfSharedMemory as error:
@@ -90,46 +100,35 @@ class Calls:
         except ValueError as error:
             raise Validation(str(error)) from None
 
-    def _sent_at_once(self, message: Outgoing) -> bool:
-        """The usual case, which needs no turn and no checkpoint: waiting for the answer is one."""
-        if self._turn.locked():
-            return False
-        try:
-            self._requests.send_nowait(message)
-        except WouldBlock:
-            return False
-        return True
-
     async def _wait(self, call: _Call) -> None:
         self._waiting += 1
-        self._answers.arm(True)
         try:
-            await self._bell.until(lambda: self._settled(call))
+            await self._bell.until(call.settled, self._answers.patience, self._answers.arm_to_sleep)
         finally:
             self._waiting -= 1
             if not self._waiting:
-                self._answers.arm(False)
+                self._answers.disarm()
+        await self._bell.breathe()
 
-    def _settled(self, call: _Call) -> bool:
-        if not call.done:
-            self._hand_out(call)
-        return call.done
-
-    def _hand_out(self, mine: _Call) -> None:
-        while self._answers.ready():
+    def hand_out(self, mine: _Call) -> None:
+        """Look at what has come, and give each answer to its caller."""
+        answers = self._answers
+        while True:
             try:
-                record = self._answers.receive_nowait()
+                record = answers.take()
             except (EndOfChannel, PeerLost):
                 return  # `fail` follows, with what became of the process
             except SharedMemoryError as error:
-                self.fail(contract_error(error, self._answers.name))
+                self.fail(contract_error(error, answers.name))
+                return
+            if record is None:
                 return
             call = self._pending.get(record.correlation)
             if call is not None:  # else its caller was cancelled
                 self._settle(call, record)
                 if call is not mine:
                     self._bell.ring()  # its own task sleeps, and its ring may just have been drained
-            self._answers.acknowledge()
+            answers.acknowledge()
 
     def _settle(self, call: _Call, record: Record) -> None:
         try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from penstock.executors.codec import Codec
@@ -13,13 +13,16 @@ from penstock.executors.contract import Json, NodeExecution, RuntimeData, Servic
 from penstock.executors.host import NodeHost, exactly_one, outputs
 from penstock.executors.multiprocess.messages import LinkSpec, WorkerSpec
 from penstock.executors.translate import contract_error, node_error
-from penstock.shm.arena import ArenaMap, SlabPool
-from penstock.shm.channel import EdgeOptions, Receiver, Sender, wait_any
+from penstock.shm.arena import ArenaMap
+from penstock.shm.blocking import Receiver, Sender, wait_any
+from penstock.shm.channel import EdgeOptions
 from penstock.shm.doorbell import Doorbell
-from penstock.shm.errors import EndOfChannel, Interrupted, PeerLost, SharedMemoryError, WouldBlock
+from penstock.shm.errors import EndOfChannel, Interrupted, PeerLost, SharedMemoryError
+from penstock.shm.patience import Patience
 from penstock.shm.record import Kind, Record
 from penstock.shm.ring import Ring
 from penstock.shm.segment import Segment
+from penstock.shm.slab import SlabPool
 
 if TYPE_CHECKING:
     from penstock.executors.multiprocess.portal import Portal
@@ -71,7 +74,6 @@ class WorkerLoop:
         self._stopping = threading.Event()
         self._interrupted = False
         self._in_source = False
-        self._waited_ns = 0
         self.processed: int = 0
         self.busy_ns: int = 0
         host.ctx.emit = self._emit
@@ -118,31 +120,32 @@ class WorkerLoop:
 
     def _consume(self) -> None:
         links = self._inputs
+        patience = Patience(links[0].spec.wait) if links else Patience()
         while links:
             worked = False
             for link in links:
                 try:
-                    record = link.receiver.receive_nowait()
-                except WouldBlock:
-                    continue
+                    record = link.receiver.take()
                 except EndOfChannel:
                     links = [other for other in links if other is not link]
+                    worked = True
+                    continue
                 except PeerLost:
                     raise
                 except SharedMemoryError as error:
                     raise contract_error(error, link.spec.name) from error
-                else:
+                if record is not None:
                     self._handle(link, record)
                     del record  # its view must not outlive its acknowledgement by our doing
                     link.receiver.acknowledge()
-                worked = True
+                    worked = True
             if self._interrupted:
                 raise Interrupted
             if not worked:
-                wait_any(self.bell, [link.receiver for link in links])
+                wait_any(self.bell, [link.receiver for link in links], patience)
 
     def _produce(self) -> None:
-        start = time.perf_counter_ns()
+        start = perf_counter_ns()
         try:
             self._in_source = True
             if not self._stopping.is_set():
@@ -157,18 +160,23 @@ class WorkerLoop:
             pass
         finally:
             self._in_source = False
-            self.busy_ns = time.perf_counter_ns() - start - self._waited_ns
+            self.busy_ns = perf_counter_ns() - start - self._waited_ns()
 
     def _handle(self, link: _Input, record: Record) -> None:
         data, port, params = link.codec.decode_call(record)
         name = link.spec.port if link.spec.port is not None else self._port_name(port)
         self.processed += 1
-        start, waited = time.perf_counter_ns(), self._waited_ns
+        waited = self._waited_ns()
+        start = perf_counter_ns()
         if record.kind == Kind.CALL:
             self._answer(record, data, name, params)
         else:
-            self._stream(lambda: self.host.process(data, name))
-        self.busy_ns += time.perf_counter_ns() - start - (self._waited_ns - waited)
+            self._stream(self.host.process, data, name)
+        self.busy_ns += perf_counter_ns() - start - self._waited_ns() + waited
+
+    def _waited_ns(self) -> int:
+        """How long this worker has waited for room on its outputs."""
+        return sum([output.sender.waited_ns for output in self._outputs])
 
     def _port_name(self, number: int) -> str:
         inputs = self.host.inputs
@@ -193,7 +201,7 @@ class WorkerLoop:
         answers: list[RuntimeData] = []
         self._answers = answers
         try:
-            self._stream(lambda: self.host.process(data, port, params))
+            self._stream(self.host.process, data, port, params)
         finally:
             self._answers = None
         return exactly_one(self.host.ctx.node_id, answers)
@@ -205,9 +213,9 @@ class WorkerLoop:
             said |= {"kind": error.kind, "location": error.location, "details": error.details}
         return codec.encode(RuntimeData.json(said), kind=Kind.ERROR, correlation=correlation)
 
-    def _stream(self, call: Callable[[], Any]) -> None:
+    def _stream(self, call: Callable[..., Any], *args: Any) -> None:
         try:
-            result = call()
+            result = call(*args)
         except (SharedMemoryError, ServiceError):
             raise
         except (Exception, SystemExit) as error:
@@ -283,7 +291,6 @@ class WorkerLoop:
             raise _StopProducing
 
     def _publish(self, route: list[tuple[_Output, int]], data: RuntimeData) -> None:
-        start = time.perf_counter_ns()
         message = None
         for output, number in route:
             if message is None:
@@ -294,7 +301,6 @@ class WorkerLoop:
                 raise
             except SharedMemoryError as error:
                 raise self._edge_error(error, output.spec.name) from error
-        self._waited_ns += time.perf_counter_ns() - start
 
     def _edge_error(self, error: SharedMemoryError, edge: str) -> NodeExecution:
         """An error of an edge, with its name; what it means is in the text, as the engine gets no more than that."""
@@ -307,4 +313,6 @@ def _ring(spec: LinkSpec) -> Ring:
 
 
 def _options(spec: LinkSpec) -> EdgeOptions:
-    return EdgeOptions(name=spec.name, lane=spec.lane, max_bytes=spec.max_bytes, timeout_s=spec.timeout_s)
+    return EdgeOptions(
+        name=spec.name, lane=spec.lane, max_bytes=spec.max_bytes, timeout_s=spec.timeout_s, wait=spec.wait
+    )

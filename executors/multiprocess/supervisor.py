@@ -22,6 +22,7 @@ import trio
 from penstock.executors.contract import NodeExecution, ServiceError
 from penstock.executors.multiprocess.messages import WorkerSpec, encode, lines
 from penstock.executors.multiprocess.wiring import Party, Wiring
+from penstock.shm.patience import WaitMode
 
 __all__ = ["Supervisor", "WorkerOptions", "print_output"]
 
@@ -44,11 +45,13 @@ class WorkerOptions:
         init_timeout_s: how long a node may take until it is ready (imports, models).
         grace_s: how long it may take to end after SIGTERM, before SIGKILL.
         on_output: `on_output(node_id, "stdout" | "stderr", line)` for each line that the worker prints.
+        wait: of a bridge: how it and its workers wait for each other (see `penstock.shm.patience`).
     """
 
     init_timeout_s: float = 60.0
     grace_s: float = 3.0
     on_output: OnOutput = print_output
+    wait: WaitMode = "adaptive"
 
 
 @dataclass(slots=True)

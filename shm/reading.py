@@ -1,0 +1,119 @@
+"""The reading side of a ring that keeps what it has.
+
+The reader *acknowledges* a record after it is done with it, so the ring is also the log from which another reader goes
+on. It may take several before it acknowledges the first.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from penstock.shm.errors import ChannelClosed, CorruptSegment, EndOfChannel, PeerLost
+from penstock.shm.fence import WEAK_ORDER, fence_stores
+from penstock.shm.record import HEADER, HEADER_BYTES, MAGIC, Flag, Kind
+from penstock.shm.ring import Ring, Word
+
+__all__ = ["Header", "RingReader", "read_header"]
+
+_HEAD: Final = Word.HEAD
+_ENDED: Final = Word.ENDED
+_ACK: Final = Word.ACK
+_WRITER_LOST: Final = Word.WRITER_LOST
+_FIRST_KIND: Final = Kind.DATA
+_LAST_KIND: Final = Kind.COMPLETION
+_ALL_FLAGS: Final = Flag.LAST_OF_CAUSE | Flag.SLAB | Flag.TAIL_IN_SLAB
+
+Header = tuple[Any, ...]
+"""The fields of a record's header, in the order of `record`."""
+
+
+class RingReader:
+    """The reading side. Starts at the first record that was not acknowledged.
+
+    Attributes:
+        next: the sequence of the next record.
+        contents_at: where the contents of the slot begin whose header `peek` gave.
+    """
+
+    def __init__(self, ring: Ring) -> None:
+        self.ring = ring
+        self.words: memoryview = ring.words
+        self.view: memoryview = ring.view
+        self.inline_bytes: int = ring.slot_bytes - HEADER_BYTES
+        self.next: int = ring.words[_ACK]
+        self.acknowledged: int = self.next
+        self.contents_at = 0
+        self._places = ring.places
+        self._capacity = ring.capacity
+        self._head = self.next
+
+    def has_news(self) -> bool:
+        """Whether `peek` would give a record, or raise."""
+        words = self.words
+        return words[_HEAD] != self.next or words[_ENDED] != 0 or words[_WRITER_LOST] != 0
+
+    def peek(self) -> Header | None:
+        """The next header, checked as far as the ring can, or None while there is none; `advance` takes the record.
+
+        Raises:
+            EndOfChannel: there will be none.
+            PeerLost: there will be none, as the writer's process is gone.
+            CorruptSegment: it makes no sense.
+        """
+        position = self.next
+        if position == self._head and not self._see_head():
+            return None
+        at = self._places[position % self._capacity]
+        self.contents_at = at + HEADER_BYTES
+        return read_header(self.view, at, position)
+
+    def advance(self) -> None:
+        """The record that `peek` showed is taken."""
+        self.next += 1
+
+    def acknowledge(self) -> int:
+        """The oldest record that was taken is done with: its slot may be overwritten. The new position of ACK.
+
+        Raises:
+            ChannelClosed: every record that was taken is acknowledged already.
+        """
+        if self.acknowledged == self.next:
+            raise ChannelClosed("there is no record to acknowledge")
+        self.acknowledged = acknowledged = self.acknowledged + 1
+        if WEAK_ORDER:
+            fence_stores()
+        self.words[_ACK] = acknowledged
+        return acknowledged
+
+    def _see_head(self) -> bool:
+        words = self.words
+        ended, lost = words[_ENDED], words[_WRITER_LOST]
+        if WEAK_ORDER:
+            fence_stores()
+        head = words[_HEAD]
+        if head == self.next:
+            if ended:
+                raise EndOfChannel("the channel has ended")
+            if lost:
+                raise PeerLost("the process that writes is gone")
+            return False
+        if not self.next < head <= self.acknowledged + self._capacity:
+            raise CorruptSegment(f"the writer is at {head}, the reader at {self.next}, of {self._capacity} slots")
+        if WEAK_ORDER:
+            fence_stores()
+        self._head = head
+        return True
+
+
+def read_header(view: memoryview, at: int, sequence: int) -> Header:
+    """The header in a slot, which must be that of the record that belongs there.
+
+    Raises:
+        CorruptSegment: it makes no sense.
+    """
+    fields = HEADER.unpack_from(view, at)
+    if fields[0] != MAGIC or fields[4] != sequence:
+        raise CorruptSegment(f"record {sequence} has magic {fields[0]:#x} and sequence {fields[4]}")
+    if not _FIRST_KIND <= fields[1] <= _LAST_KIND or fields[2] > _ALL_FLAGS:
+        raise CorruptSegment(f"record {sequence} is of kind {fields[1]} with flags {fields[2]:#x}")
+    return fields
