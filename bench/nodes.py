@@ -11,7 +11,7 @@ import numpy as np
 
 from bench import payload
 from bench.figures import percentile
-from penstock.executors.contract import Node, RuntimeData
+from penstock.executors.contract import Node, NodeContext, RuntimeData
 
 __all__ = ["Forward", "FrameSource", "LatencySink", "Metronome", "Sink", "Source", "double"]
 
@@ -45,13 +45,15 @@ class FrameSource(Node):
     def __init__(self, *, nbytes: int) -> None:
         self._elements = nbytes // 4
 
+    def initialize(self, ctx: NodeContext) -> None:
+        self._claim = ctx.claim
+
     def produce(self) -> Iterator[RuntimeData]:
         number = 0
         while True:
-            frame = np.empty(self._elements, np.float32)
+            frame = self._claim(self._elements, np.float32)
             frame.fill(payload.value_of(number))
             yield RuntimeData.tensor(frame, timestamp_ns=number)
-            del frame  # its memory is what the next one is made of
             number += 1
 
 

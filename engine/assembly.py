@@ -93,6 +93,8 @@ class Assembly:
 
     def _local_task(self, node: PlannedNode, wiring: Wiring | None) -> LocalTask:
         ctx = NodeContext(node.node_id, node.type_name, dict(node.params), self.session_id)
+        if wiring is not None and any(edge.shared for edge in node.edges_out):
+            ctx.claim = wiring.claim
         local = LocalNode(node.factory, ctx, thread=node.decl.thread)
         inputs = [(edge.target_port, self._receiver(edge, wiring)) for edge in node.edges_in]
         outputs: dict[str, Outputs] = {}

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from penstock.engine.plan import Plan
     from penstock.engine.running import Run, RunOptions
 
-__all__ = ["DEFAULT_CAPACITY", "DEFAULT_MAX_BYTES", "EdgeDecl", "NodeDecl", "Pipeline", "POLICIES", "PortRef", "parse_chain"]
+__all__ = [
+    "DEFAULT_CAPACITY",
+    "DEFAULT_MAX_BYTES",
+    "POLICIES",
+    "EdgeDecl",
+    "NodeDecl",
+    "Pipeline",
+    "PortRef",
+    "parse_chain",
+]
 
 DEFAULT_CAPACITY = 64
 """Data on an edge that were sent and are not done with."""

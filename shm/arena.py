@@ -25,7 +25,7 @@ LANES: Final = 8
 MAX_ARENAS: Final = 4096
 
 FREE, PUBLISHED, TAKEN = 0, 1, 2
-"""The values of a lane's byte. TAKEN is set by the reader of an edge that drops, whose writer may take back the rest."""
+"""The values of a lane's byte. TAKEN is set by the reader of an edge that drops: the rest its writer may take back."""
 
 _ARENA_MAGIC: Final = int.from_bytes(b"PSTKARN2", "little")
 _W_MAGIC, _W_SLAB_BYTES, _W_SLABS, _W_DATA_AT = 0, 1, 2, 3

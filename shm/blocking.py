@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from os import sched_yield
 from time import perf_counter_ns
 
 from penstock.shm.channel import ReceiveEnd, SendEnd
@@ -16,13 +17,7 @@ __all__ = ["Receiver", "Sender", "wait_any"]
 
 
 class Sender(SendEnd):
-    """The sending end of a process that may block.
-
-    Attributes:
-        waited_ns: time spent waiting for room.
-    """
-
-    waited_ns: int = 0
+    """The sending end of a process that may block."""
 
     def send(self, message: Outgoing) -> None:
         """Publish a message, waiting for room.
@@ -44,15 +39,16 @@ class Sender(SendEnd):
         while budget_ns and perf_counter_ns() - start_ns < budget_ns:
             if self.ready(nbytes):
                 self.patience.spun()
-                self.waited_ns += perf_counter_ns() - start_ns
+                self._bell.waited_ns += perf_counter_ns() - start_ns
                 return
+            sched_yield()
         self.arm()
         try:
             if not self.ready(nbytes):
                 self._sleep(nbytes, deadline)
         finally:
             waited_ns = perf_counter_ns() - start_ns
-            self.waited_ns += waited_ns
+            self._bell.waited_ns += waited_ns
             self.patience.slept(waited_ns, spun=budget_ns > 0)
             self.disarm(waited_ns)
 
@@ -90,13 +86,15 @@ def wait_any(bell: Doorbell, receivers: Sequence[ReceiveEnd], patience: Patience
     budget_ns = patience.budget_ns()
     while budget_ns and perf_counter_ns() - start_ns < budget_ns:
         for receiver in receivers:
-            if receiver.ready():
+            if receiver.ring.has_news():
                 patience.spun()
                 return
+        sched_yield()
+    news = False
     for receiver in receivers:
-        receiver.arm_to_sleep()
+        news |= receiver.arm_to_sleep()
     try:
-        if not any(receiver.ready() for receiver in receivers):
+        if not news:
             bell.wait()
     finally:
         for receiver in receivers:

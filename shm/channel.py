@@ -19,7 +19,7 @@ from penstock.shm.fence import WEAK_ORDER, fence, fresh_lock
 from penstock.shm.lease import LeaseBook, View
 from penstock.shm.patience import Patience, WaitMode
 from penstock.shm.reading import RingReader
-from penstock.shm.record import HEADER_BYTES, Flag, Outgoing, Record
+from penstock.shm.record import HEADER_BYTES, Field, Flag, Header, Outgoing, Record
 from penstock.shm.ring import Policy, Ring, Word
 from penstock.shm.slab import Slab, SlabPool
 from penstock.shm.writing import RingWriter
@@ -30,6 +30,9 @@ _READER_WAITING: Final = Word.READER_WAITING
 _WRITER_WAITING: Final = Word.WRITER_WAITING
 _IN_SLAB: Final = Flag.SLAB
 _TAIL_IN_SLAB: Final = Flag.TAIL_IN_SLAB
+_FLAGS: Final = Field.FLAGS
+_PAYLOAD_BYTES: Final = Field.PAYLOAD_BYTES
+_TAIL_BYTES: Final = Field.TAIL_BYTES
 _SHORT_WAIT_NS: Final = 200_000
 
 
@@ -214,32 +217,18 @@ class ReceiveEnd:
         header = ring.peek()
         if header is None:
             return None
-        (_, kind, flags, port, sequence, correlation, input_sequence, index) = header[:8]
-        tail_bytes, payload_bytes, timestamp_ns, published_ns, _, _, _, description = header[8:]
-        if flags & _IN_SLAB:
+        if header[_FLAGS] & _IN_SLAB:
             payload, tail = self._from_slab(header)
         else:
+            payload_bytes, tail_bytes = header[_PAYLOAD_BYTES], header[_TAIL_BYTES]
             if payload_bytes + tail_bytes > self._inline_bytes:
-                raise self._too_long(sequence, payload_bytes + tail_bytes)
-            at = ring.contents_at
+                raise self._too_long(header)
+            view, at = self._view, ring.contents_at
             end = at + payload_bytes
-            payload = bytes(self._view[at:end])
-            tail = bytes(self._view[end : end + tail_bytes]) if tail_bytes else b""
+            payload = bytes(view[at:end])
+            tail = bytes(view[end : end + tail_bytes]) if tail_bytes else b""
         ring.advance()
-        return Record(
-            sequence,
-            kind,
-            flags,
-            payload,
-            description,
-            tail,
-            timestamp_ns,
-            published_ns,
-            correlation,
-            port,
-            input_sequence,
-            index,
-        )
+        return Record(header, payload, tail)
 
     def receive_nowait(self) -> Record:
         """The next message.
@@ -267,20 +256,18 @@ class ReceiveEnd:
         """Whether `take` would give anything but None."""
         return self.ring.has_news()
 
-    def arm(self) -> None:
-        """Before waiting: ask for a ring when there is news."""
+    def arm_to_sleep(self) -> bool:
+        """Before sleeping: ask for a ring when there is news; whether there is some by now.
+
+        A writer may wait for more acknowledgements than we give before we have more to read, so it is rung.
+        """
         self._armed = True
         self._words[_READER_WAITING] = 1
-        fence()
-
-    def arm_to_sleep(self) -> None:
-        """Arm, and unless there is news by now ring a writer that waits.
-
-        It may wait for more acknowledgements than we give before we have more to read.
-        """
-        self.arm()
-        if not self.ring.has_news() and self._words[_WRITER_WAITING]:
+        fresh_lock().acquire()
+        news = self.ring.has_news()
+        if not news and self._words[_WRITER_WAITING]:
             self._peer_bell.ring()
+        return news
 
     def disarm(self) -> None:
         """After waiting: no more rings."""
@@ -297,22 +284,24 @@ class ReceiveEnd:
         """Large payloads that are read in place, or kept, at this moment."""
         return self._leases.held
 
-    def _too_long(self, sequence: int, nbytes: int) -> CorruptSegment:
-        return CorruptSegment(f"record {sequence} says {nbytes} bytes stand in a slot of {self._inline_bytes}")
+    def _too_long(self, header: Header) -> CorruptSegment:
+        nbytes = header[_TAIL_BYTES] + (0 if header[_FLAGS] & _IN_SLAB else header[_PAYLOAD_BYTES])
+        room = self._inline_bytes
+        return CorruptSegment(f"record {header[Field.SEQUENCE]} says {nbytes} bytes stand in a slot of {room}")
 
-    def _from_slab(self, header: tuple[int, ...]) -> tuple[bytes | memoryview, bytes]:
-        flags, sequence, tail_bytes, payload_bytes = header[2], header[4], header[8], header[9]
-        number, lease, offset = header[12:15]
-        in_slab = tail_bytes if flags & _TAIL_IN_SLAB else 0
-        arena = self._arenas.locate(number, lease, offset, payload_bytes + in_slab)
+    def _from_slab(self, header: Header) -> tuple[bytes | memoryview, bytes]:
+        tail_bytes, payload_bytes = header[_TAIL_BYTES], header[_PAYLOAD_BYTES]
+        lease, offset = header[Field.LEASE], header[Field.OFFSET]
+        in_slab = tail_bytes if header[_FLAGS] & _TAIL_IN_SLAB else 0
+        arena = self._arenas.locate(header[Field.ARENA], lease, offset, payload_bytes + in_slab)
         if in_slab:
             begin = offset + payload_bytes
             tail = bytes(arena.view[begin : begin + tail_bytes])
         else:
             if tail_bytes > self._inline_bytes:
-                raise self._too_long(sequence, tail_bytes)
+                raise self._too_long(header)
             at = self.ring.contents_at
             tail = bytes(self._view[at : at + tail_bytes])
         view, payload = self._leases.open(arena, lease, offset, payload_bytes)
-        self._held.append((sequence, view))
+        self._held.append((header[Field.SEQUENCE], view))
         return payload, tail

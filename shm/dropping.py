@@ -20,12 +20,11 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
 
 from penstock.shm.errors import ChannelClosed, CorruptSegment, EndOfChannel, PeerLost
 from penstock.shm.fence import fence, fence_stores
-from penstock.shm.reading import Header, read_header
-from penstock.shm.record import HEADER, HEADER_BYTES, MAGIC, Flag, Outgoing
+from penstock.shm.reading import read_header
+from penstock.shm.record import HEADER, HEADER_BYTES, MAGIC, Field, Flag, Header, Outgoing
 from penstock.shm.ring import Ring, Word
 from penstock.shm.slab import Slab, SlabPool
 from penstock.shm.writing import write_record
@@ -183,8 +182,8 @@ class DroppingWriter:
             raise CorruptSegment(f"ring {ring.segment.name}: record {sequence} is said to stand in slot {slot}")
         self._free.remove(slot)
         fields = read_header(ring.view, ring.places[slot], sequence)
-        slab = self._pool.find(fields[12], fields[13]) if fields[2] & Flag.SLAB else None
-        return _Kept(sequence, slot, fields[8] + fields[9], slab)
+        slab = self._pool.find(fields[Field.ARENA], fields[Field.LEASE]) if fields[Field.FLAGS] & Flag.SLAB else None
+        return _Kept(sequence, slot, fields[Field.TAIL_BYTES] + fields[Field.PAYLOAD_BYTES], slab)
 
 
 class DroppingReader:

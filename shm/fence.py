@@ -41,7 +41,7 @@ def fence() -> None:
 
 
 def fence_stores() -> None:
-    """Order the payload's stores before the store that publishes it, and a load of that word before the payload's loads.
+    """Order the payload's stores before the one that publishes it, and a load of that word before the payload's loads.
 
     One lock lets later accesses move up and earlier ones move down into it; behind two they can not meet. Under TSO
     there is nothing to order.

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias, get_args
 
-from penstock.shm.processors import usable_processors
-
 __all__ = ["WAIT_MODES", "Patience", "WaitMode"]
 
 WaitMode: TypeAlias = Literal["adaptive", "sleep", "spin"]
@@ -40,7 +38,7 @@ class Patience:
         """Begin without experience: the first wait sleeps, unless the mode says otherwise."""
         self._always = mode == "spin"
         self.limit_ns: int = _ALWAYS_SPIN_NS if self._always else _SPIN_NS
-        if mode == "sleep" or (mode == "adaptive" and usable_processors() < 2):
+        if mode == "sleep":
             self.limit_ns = 0
         self._short_ns = self.limit_ns + _WAKE_UP_NS if self.limit_ns else 0
         self._worth_it = self._always
@@ -71,4 +69,3 @@ class Patience:
         if spun:
             self._skip = self._pause = min(2 * self._pause + 1, _LONGEST_PAUSE)
         self._worth_it = waited_ns < self._short_ns
-

@@ -6,25 +6,21 @@ on. It may take several before it acknowledges the first.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from penstock.shm.errors import ChannelClosed, CorruptSegment, EndOfChannel, PeerLost
 from penstock.shm.fence import WEAK_ORDER, fence_stores
-from penstock.shm.record import HEADER, HEADER_BYTES, MAGIC, Flag, Kind
+from penstock.shm.record import HEADER, HEADER_BYTES, MAGIC, Flag, Header, Kind
 from penstock.shm.ring import Ring, Word
 
-__all__ = ["Header", "RingReader", "read_header"]
+__all__ = ["RingReader", "read_header"]
 
 _HEAD: Final = Word.HEAD
 _ENDED: Final = Word.ENDED
 _ACK: Final = Word.ACK
 _WRITER_LOST: Final = Word.WRITER_LOST
-_FIRST_KIND: Final = Kind.DATA
 _LAST_KIND: Final = Kind.COMPLETION
 _ALL_FLAGS: Final = Flag.LAST_OF_CAUSE | Flag.SLAB | Flag.TAIL_IN_SLAB
-
-Header = tuple[Any, ...]
-"""The fields of a record's header, in the order of `record`."""
 
 
 class RingReader:
@@ -61,11 +57,21 @@ class RingReader:
             CorruptSegment: it makes no sense.
         """
         position = self.next
-        if position == self._head and not self._see_head():
-            return None
+        if position == self._head:
+            head = self.words[_HEAD]
+            if head == position:
+                return self._nothing()
+            if not position < head <= self.acknowledged + self._capacity:
+                raise CorruptSegment(f"the writer is at {head}, the reader at {position}, of {self._capacity} slots")
+            if WEAK_ORDER:
+                fence_stores()
+            self._head = head
         at = self._places[position % self._capacity]
+        header = HEADER.unpack_from(self.view, at)
+        if header[0] != MAGIC or header[4] != position or not 0 < header[1] <= _LAST_KIND or header[2] > _ALL_FLAGS:
+            raise nonsense(header, position)
         self.contents_at = at + HEADER_BYTES
-        return read_header(self.view, at, position)
+        return header
 
     def advance(self) -> None:
         """The record that `peek` showed is taken."""
@@ -85,24 +91,16 @@ class RingReader:
         self.words[_ACK] = acknowledged
         return acknowledged
 
-    def _see_head(self) -> bool:
+    def _nothing(self) -> None:
+        """Whether that is the end: nothing is published after ENDED, and after the loss of the writer."""
         words = self.words
         ended, lost = words[_ENDED], words[_WRITER_LOST]
-        if WEAK_ORDER:
+        if ended or lost:
             fence_stores()
-        head = words[_HEAD]
-        if head == self.next:
-            if ended:
-                raise EndOfChannel("the channel has ended")
-            if lost:
+            if words[_HEAD] == self.next:
+                if ended:
+                    raise EndOfChannel("the channel has ended")
                 raise PeerLost("the process that writes is gone")
-            return False
-        if not self.next < head <= self.acknowledged + self._capacity:
-            raise CorruptSegment(f"the writer is at {head}, the reader at {self.next}, of {self._capacity} slots")
-        if WEAK_ORDER:
-            fence_stores()
-        self._head = head
-        return True
 
 
 def read_header(view: memoryview, at: int, sequence: int) -> Header:
@@ -111,9 +109,15 @@ def read_header(view: memoryview, at: int, sequence: int) -> Header:
     Raises:
         CorruptSegment: it makes no sense.
     """
-    fields = HEADER.unpack_from(view, at)
-    if fields[0] != MAGIC or fields[4] != sequence:
-        raise CorruptSegment(f"record {sequence} has magic {fields[0]:#x} and sequence {fields[4]}")
-    if not _FIRST_KIND <= fields[1] <= _LAST_KIND or fields[2] > _ALL_FLAGS:
-        raise CorruptSegment(f"record {sequence} is of kind {fields[1]} with flags {fields[2]:#x}")
-    return fields
+    header = HEADER.unpack_from(view, at)
+    if header[0] != MAGIC or header[4] != sequence or not 0 < header[1] <= _LAST_KIND or header[2] > _ALL_FLAGS:
+        raise nonsense(header, sequence)
+    return header
+
+
+def nonsense(header: Header, sequence: int) -> CorruptSegment:
+    """What is wrong with a header."""
+    magic, kind, flags, _, found = header[:5]
+    if magic != MAGIC or found != sequence:
+        return CorruptSegment(f"record {sequence} has magic {magic:#x} and sequence {found}")
+    return CorruptSegment(f"record {sequence} is of kind {kind} with flags {flags:#x}")

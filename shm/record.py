@@ -16,13 +16,23 @@ exactly once across a crash needs. The tail holds what the header has no room fo
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
     from penstock.shm.slab import Slab
 
-__all__ = ["DESCRIPTION_BYTES", "HEADER", "HEADER_BYTES", "MAGIC", "Flag", "Kind", "Outgoing", "Record"]
+__all__ = [
+    "DESCRIPTION_BYTES",
+    "HEADER",
+    "HEADER_BYTES",
+    "MAGIC",
+    "Field",
+    "Flag",
+    "Header",
+    "Kind",
+    "Outgoing",
+    "Record",
+]
 
 MAGIC: Final = int.from_bytes(b"PSR1", "little")
 HEADER_BYTES: Final = 128
@@ -54,6 +64,16 @@ class Flag:
     """The payload is in a slab."""
     TAIL_IN_SLAB: Final = 4
     """The tail, too long for the slot, follows the payload in the slab."""
+
+
+class Field:
+    """Indices of the fields of a header."""
+
+    MAGIC, KIND, FLAGS, INPUT_PORT, SEQUENCE, CORRELATION, INPUT_SEQUENCE, OUTPUT_INDEX = range(8)
+    TAIL_BYTES, PAYLOAD_BYTES, TIMESTAMP_NS, PUBLISHED_NS, ARENA, LEASE, OFFSET, DESCRIPTION = range(8, 16)
+
+
+Header: TypeAlias = tuple[Any, ...]
 
 
 class Outgoing:
@@ -91,19 +111,43 @@ class Outgoing:
         return len(self.payload) + len(self.tail)
 
 
-@dataclass(slots=True)
 class Record:
-    """A received message. The payload is immutable and stays valid for as long as somebody holds it."""
+    """A received message. The payload is immutable and stays valid for as long as somebody holds it.
 
-    sequence: int
-    kind: int
-    flags: int
-    payload: bytes | memoryview
-    description: bytes
-    tail: bytes
-    timestamp_ns: int
-    published_ns: int
-    correlation: int
-    input_port: int
-    input_sequence: int
-    output_index: int
+    Attributes:
+        header: the fields, in the order in which they stand; `Field` has their indices.
+        payload: read in place, or a copy of its own.
+        tail: what the header has no room for.
+    """
+
+    __slots__ = ("header", "payload", "tail")
+
+    def __init__(self, header: Header, payload: bytes | memoryview, tail: bytes) -> None:
+        self.header = header
+        self.payload = payload
+        self.tail = tail
+
+    @property
+    def sequence(self) -> int:
+        """Its number on its edge."""
+        return int(self.header[Field.SEQUENCE])
+
+    @property
+    def kind(self) -> int:
+        return int(self.header[Field.KIND])
+
+    @property
+    def flags(self) -> int:
+        return int(self.header[Field.FLAGS])
+
+    @property
+    def correlation(self) -> int:
+        return int(self.header[Field.CORRELATION])
+
+    @property
+    def timestamp_ns(self) -> int:
+        return int(self.header[Field.TIMESTAMP_NS])
+
+    @property
+    def description(self) -> bytes:
+        return bytes(self.header[Field.DESCRIPTION])

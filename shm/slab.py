@@ -1,8 +1,8 @@
 """Slabs in their writer's hands: taken, filled or claimed, handed to readers, recycled.
 
 A slab is free when no lane holds it and nobody of this process fills it or still has edges to send it to. The one freed
-last is used first, as it is still in the cache, so few are in use at a time. A pool grows by an arena when no slab fits;
-it never shrinks during a run.
+last is used first, as it is still in the cache, so few are in use at a time. A pool grows by an arena when no slab
+fits; it never shrinks during a run.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Slab:
             self.take_back(lane)
 
     def published(self) -> Iterator[tuple[int, int]]:
-        """(lane of the group, sequence) of each reader that was given the slab and has neither taken nor released it."""
+        """(lane of the group, sequence) of each reader that was given the slab and has not released it."""
         for lane in range(LANES):
             if self.arena.view[self._lanes_at + lane] == PUBLISHED:
                 yield lane, self.arena.words[self._sequences_word + lane]
@@ -125,7 +125,7 @@ class SlabPool:
         return slab
 
     def claim(self, nbytes: int) -> View:
-        """A writable array in a slab, shape (nbytes,), to make a payload in place; what was there before is still in it.
+        """A writable array in a slab, shape (nbytes,), to make a payload in place. It is not cleared.
 
         The slab is the array's for as long as that, or a view of it, lives. `Outgoing(array.data)` is published without
         a copy, once, and is frozen thereby.
@@ -142,7 +142,7 @@ class SlabPool:
         return array
 
     def claimed(self, payload: bytes | memoryview) -> Slab | None:
-        """The slab of which a payload is the whole claimed array, for its first publication; it is frozen from now on."""
+        """The slab of which a payload is the whole claimed array, once; the array is frozen from now on."""
         array = payload.obj if isinstance(payload, memoryview) else None
         while isinstance(array, np.ndarray) and isinstance(array.base, np.ndarray):
             array = array.base

@@ -30,7 +30,8 @@ class TrioSender(SendEnd):
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.offer(message):
-            await self._bell.breathe()
+            if self._bell.breath_is_due():
+                await self._bell.breathe()
         elif self.timeout_s is None:
             await self._send_later(message)
         else:
@@ -65,8 +66,8 @@ class TrioReceiver(ReceiveEnd):
         await trio.lowlevel.checkpoint_if_cancelled()
         record = self.take()
         if record is not None:
-            # The message is taken: from here on there is no cancelling.
-            await self._bell.breathe()
+            if self._bell.breath_is_due():
+                await self._bell.breathe()
             return record
         while record is None:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from os import sched_yield
 from time import perf_counter_ns
 from typing import Final
 
@@ -35,6 +36,7 @@ class TrioDoorbell(Doorbell):
         self._led = False
         self._followers: dict[trio.lowlevel.Task, Callable[[], bool]] = {}
         self._spinning = False
+        self._mocked: bool | None = None  # known once a task waits
         self._burst = 0
         self._breath_due_ns = 0
 
@@ -42,7 +44,7 @@ class TrioDoorbell(Doorbell):
         self,
         ready: Callable[[], bool],
         patience: Patience | None = None,
-        before_sleep: Callable[[], None] | None = None,
+        before_sleep: Callable[[], object] | None = None,
     ) -> None:
         """Wait until `ready()`, which must not raise; it is asked again after each ring. Not always a schedule point.
 
@@ -54,7 +56,9 @@ class TrioDoorbell(Doorbell):
         if ready():
             return
         start_ns = perf_counter_ns()
-        budget_ns = 0 if patience is None or self._spinning or _is_mocked() else patience.budget_ns()
+        if self._mocked is None:
+            self._mocked = _is_mocked()
+        budget_ns = 0 if patience is None or self._spinning or self._mocked else patience.budget_ns()
         if patience is not None and budget_ns and await self._spin(ready, start_ns + budget_ns):
             patience.spun()
             return
@@ -72,12 +76,15 @@ class TrioDoorbell(Doorbell):
                 patience.slept(now_ns - start_ns, spun=budget_ns > 0)
             self._burst, self._breath_due_ns = 0, now_ns + _BURST_NS
 
-    async def breathe(self) -> None:
-        """Let others run, at least once in 32 calls or 100 us: for what succeeds again and again without waiting."""
+    def breath_is_due(self) -> bool:
+        """Whether others should run: once in 32 calls, or 100 us, of what succeeds again and again without waiting."""
         self._burst += 1
-        if self._burst >= _BURST or perf_counter_ns() > self._breath_due_ns:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            self._burst, self._breath_due_ns = 0, perf_counter_ns() + _BURST_NS
+        return self._burst >= _BURST or perf_counter_ns() > self._breath_due_ns
+
+    async def breathe(self) -> None:
+        """Let them. It can not be cancelled: what was done before has been done."""
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        self._burst, self._breath_due_ns = 0, perf_counter_ns() + _BURST_NS
 
     async def _spin(self, ready: Callable[[], bool], end_ns: int) -> bool:
         """Look again and again, a turn at a time, unless others have work to do."""
@@ -87,6 +94,7 @@ class TrioDoorbell(Doorbell):
             while now_ns < end_ns:
                 turn_end_ns = now_ns + _TURN_NS
                 while now_ns < turn_end_ns:
+                    sched_yield()
                     if ready():
                         return True
                     now_ns = perf_counter_ns()

@@ -82,9 +82,7 @@ class RingWriter:
         if self._words[Word.READER_LOST]:
             self.free = 0
             raise PeerLost("the process that reads is gone")
-        if self.head == self._acked:
-            self.free_bytes = max(self.free_bytes, nbytes)
-        return self.free > 0 and nbytes <= self.free_bytes
+        return self.free > 0 and (nbytes <= self.free_bytes or self.head == self._acked)
 
     def write(self, message: Outgoing, flags: int, slab: Slab | None = None) -> None:
         """Publish a message, for which there is room; a payload that is not inline stands in its slab already.
@@ -92,19 +90,19 @@ class RingWriter:
         Raises:
             ValueError: a number of the message has more bits than its field (a time stamp beyond 64, say).
         """
-        head = self.head
+        head, words = self.head, self._words
         slot = head % self._capacity
         nbytes = write_record(self._view, self._places[slot], head, message, flags, slab)
         self.free -= 1
         self.free_bytes -= nbytes
         self._totals[slot] = self._total_bytes = self._total_bytes + nbytes
-        self._sent_bytes += len(message.payload)
+        self._sent_bytes = sent_bytes = self._sent_bytes + len(message.payload)
         self.head = head = head + 1
         # Of two words the one that belongs to the next HEAD: whoever dies in between leaves the other one true.
-        self._words[_SENT_BYTES + (head & 1)] = self._sent_bytes
+        words[_SENT_BYTES + (head & 1)] = sent_bytes
         if WEAK_ORDER:
             fence_stores()
-        self._words[_HEAD] = head
+        words[_HEAD] = head
 
     def refuse(self) -> None:
         """Count a message that was dropped because there was no room for it."""

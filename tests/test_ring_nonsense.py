@@ -22,11 +22,11 @@ from penstock.shm.errors import (
     WouldBlock,
 )
 from penstock.shm.owner import Owner
-from penstock.shm.record import HEADER, HEADER_BYTES, Outgoing
 from penstock.shm.reading import RingReader
+from penstock.shm.record import HEADER, HEADER_BYTES, Outgoing
 from penstock.shm.ring import Geometry, Ring
-from penstock.shm.writing import RingWriter
 from penstock.shm.slab import SlabPool
+from penstock.shm.writing import RingWriter
 
 QUIET = settings(deadline=None, max_examples=100, database=None)
 PAGE = 4096

@@ -19,11 +19,11 @@ from penstock.shm.errors import (
     WouldBlock,
 )
 from penstock.shm.owner import Owner
-from penstock.shm.record import Flag, Kind, Outgoing, Record
 from penstock.shm.reading import RingReader
+from penstock.shm.record import Flag, Kind, Outgoing, Record
 from penstock.shm.ring import Geometry, Ring
-from penstock.shm.writing import RingWriter
 from penstock.shm.slab import SlabPool
+from penstock.shm.writing import RingWriter
 
 QUIET = settings(
     deadline=None, max_examples=80, stateful_step_count=60, suppress_health_check=[HealthCheck.too_slow], database=None

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.executors.contract.errors import TypeMismatch, Validation
+from penstock.executors.contract.loan import loans
 
 __all__ = ["AudioBuffer", "AudioFormat", "DataType", "Json", "RuntimeData"]
 
@@ -187,7 +188,9 @@ class RuntimeData:
             time.time_ns() if timestamp_ns is None else timestamp_ns,
             settled.dtype,
             settled.shape,
-            meta={} if meta is None else meta,
+            0,
+            0,
+            {} if meta is None else meta,
         )
 
     @classmethod
@@ -303,7 +306,11 @@ class RuntimeData:
         if self.dtype is None:
             raise TypeMismatch(expected, "a payload without dtype")
         try:
-            array = np.frombuffer(self.payload, self.dtype) if self.payload else np.frombuffer(b"", np.uint8).view(self.dtype)
+            array = (
+                np.frombuffer(self.payload, self.dtype)
+                if self.payload
+                else np.frombuffer(b"", np.uint8).view(self.dtype)
+            )
             return array if array.shape == self.shape else array.reshape(self.shape)
         except (TypeError, ValueError):
             raise TypeMismatch(expected, f"{len(self.payload)} bytes for {self.dtype} {self.shape}") from None
@@ -357,9 +364,10 @@ def _settle(array: Array) -> Array:
     if not flags.c_contiguous:
         return _owned(array)
     if flags.owndata:
-        flags.writeable = False
+        if flags.writeable:
+            flags.writeable = False
         return array
-    return array if _is_immutable(array) else _owned(array)
+    return array if _is_immutable(array) or loans.freeze(array) else _owned(array)
 
 
 def _owned(array: Array) -> Array:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from penstock.executors.claim import claim_from
 from penstock.executors.codec import Codec
 from penstock.executors.contract import Json, NodeExecution, RuntimeData, ServiceError
 from penstock.executors.host import NodeHost, exactly_one, outputs
@@ -19,7 +20,7 @@ from penstock.shm.channel import EdgeOptions
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.errors import EndOfChannel, Interrupted, PeerLost, SharedMemoryError
 from penstock.shm.patience import Patience
-from penstock.shm.record import Kind, Record
+from penstock.shm.record import Field, Kind, Record
 from penstock.shm.ring import Ring
 from penstock.shm.segment import Segment
 from penstock.shm.slab import SlabPool
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from penstock.executors.multiprocess.portal import Portal
 
 __all__ = ["WorkerLoop"]
+
+_KIND: Final = Field.KIND
+_CALL: Final = Kind.CALL
+_NONE: Final[Mapping[str, Json]] = {}
 
 
 class _StopProducing(BaseException):
@@ -39,6 +44,7 @@ class _Input:
 
     def __init__(self, spec: LinkSpec, bell: Doorbell, arenas: ArenaMap) -> None:
         self.spec = spec
+        self.port = spec.port
         self.receiver = Receiver(_ring(spec), arenas, bell, Doorbell(*spec.peer_bell), _options(spec))
         self.codec = Codec(spec.name)
 
@@ -77,6 +83,8 @@ class WorkerLoop:
         self.processed: int = 0
         self.busy_ns: int = 0
         host.ctx.emit = self._emit
+        if self._outputs:
+            host.ctx.claim = claim_from(pool)
 
     def initialize(self) -> None:
         self._resolve(self.host.initialize())
@@ -114,7 +122,7 @@ class WorkerLoop:
                 raise Interrupted
         else:
             self._consume()
-        self._stream(self.host.flush)
+        self._give(self._flush())
         for output in self._outputs:
             output.sender.end()
 
@@ -160,23 +168,36 @@ class WorkerLoop:
             pass
         finally:
             self._in_source = False
-            self.busy_ns = perf_counter_ns() - start - self._waited_ns()
+            self.busy_ns = perf_counter_ns() - start - self.bell.waited_ns
 
     def _handle(self, link: _Input, record: Record) -> None:
-        data, port, params = link.codec.decode_call(record)
-        name = link.spec.port if link.spec.port is not None else self._port_name(port)
+        data, number, params = link.codec.decode_call(record)
+        port = link.port
+        if port is None:
+            port = self._port_name(number)
         self.processed += 1
-        waited = self._waited_ns()
-        start = perf_counter_ns()
-        if record.kind == Kind.CALL:
-            self._answer(record, data, name, params)
+        before_ns = perf_counter_ns() - self.bell.waited_ns
+        if record.header[_KIND] == _CALL:
+            self._answer(record.correlation, data, port, params)
         else:
-            self._stream(self.host.process, data, name)
-        self.busy_ns += perf_counter_ns() - start - self._waited_ns() + waited
+            self._give(self._process(data, port))
+        self.busy_ns += perf_counter_ns() - self.bell.waited_ns - before_ns
 
-    def _waited_ns(self) -> int:
-        """How long this worker has waited for room on its outputs."""
-        return sum([output.sender.waited_ns for output in self._outputs])
+    def _process(self, data: RuntimeData, port: str, params: Mapping[str, Json] = _NONE) -> Any:
+        try:
+            return self.host.process(data, port, params)
+        except (SharedMemoryError, ServiceError):
+            raise
+        except (Exception, SystemExit) as error:
+            raise node_error(self.host.ctx.node_id, error) from error
+
+    def _flush(self) -> Any:
+        try:
+            return self.host.flush()
+        except (SharedMemoryError, ServiceError):
+            raise
+        except (Exception, SystemExit) as error:
+            raise node_error(self.host.ctx.node_id, error) from error
 
     def _port_name(self, number: int) -> str:
         inputs = self.host.inputs
@@ -184,24 +205,27 @@ class WorkerLoop:
             raise NodeExecution(self.host.ctx.node_id, f"has no input port number {number}: it has {list(inputs)}")
         return inputs[number]
 
-    def _answer(self, record: Record, data: RuntimeData, port: str, params: Mapping[str, Json]) -> None:
+    def _answer(self, correlation: int, data: RuntimeData, port: str, params: Mapping[str, Json]) -> None:
         """Run a call; whatever becomes of it, its caller gets exactly one record back, and this worker lives on."""
         output = self._outputs[0]
         try:
             answer = self._one_answer(data, port, params)
-            output.sender.send(output.codec.encode(answer, kind=Kind.ANSWER, correlation=record.correlation))
+            output.sender.send(output.codec.encode(answer, kind=Kind.ANSWER, correlation=correlation))
         except (Interrupted, PeerLost):
             raise
         except Exception as error:
             known = contract_error(error, output.spec.name) if isinstance(error, SharedMemoryError) else error
             said = node_error(self.host.ctx.node_id, known)
-            output.sender.send(self._error_message(output.codec, record.correlation, said))
+            output.sender.send(self._error_message(output.codec, correlation, said))
 
     def _one_answer(self, data: RuntimeData, port: str, params: Mapping[str, Json]) -> RuntimeData:
         answers: list[RuntimeData] = []
         self._answers = answers
         try:
-            self._stream(self.host.process, data, port, params)
+            result = self._process(data, port, params)
+            if not answers and isinstance(result, RuntimeData):
+                return result
+            self._give(result)
         finally:
             self._answers = None
         return exactly_one(self.host.ctx.node_id, answers)
@@ -213,13 +237,8 @@ class WorkerLoop:
             said |= {"kind": error.kind, "location": error.location, "details": error.details}
         return codec.encode(RuntimeData.json(said), kind=Kind.ERROR, correlation=correlation)
 
-    def _stream(self, call: Callable[..., Any], *args: Any) -> None:
-        try:
-            result = call(*args)
-        except (SharedMemoryError, ServiceError):
-            raise
-        except (Exception, SystemExit) as error:
-            raise node_error(self.host.ctx.node_id, error) from error
+    def _give(self, result: Any) -> None:
+        """Emit everything that a call gave."""
         if isinstance(result, RuntimeData):  # by far the usual case
             self._emit(self._main_port, result)
         elif result is not None:
@@ -281,14 +300,16 @@ class WorkerLoop:
             raise ValueError(f"there is no output port {port!r}; there is {', '.join(self.host.outputs) or 'none'}")
         if self._answers is not None:
             self._answers.append(data)
-            return
-        in_source, self._in_source = self._in_source, False  # no signal strikes between two edges, or inside a ring
-        try:
+        elif self._in_source:
+            self._in_source = False  # no signal strikes between two edges, or inside a ring
+            try:
+                self._publish(route, data)
+            finally:
+                self._in_source = True
+            if self._stopping.is_set():
+                raise _StopProducing
+        else:
             self._publish(route, data)
-        finally:
-            self._in_source = in_source
-        if in_source and self._stopping.is_set():
-            raise _StopProducing
 
     def _publish(self, route: list[tuple[_Output, int]], data: RuntimeData) -> None:
         message = None
@@ -296,7 +317,8 @@ class WorkerLoop:
             if message is None:
                 message = output.codec.encode(data, port=number)
             try:
-                output.sender.send(message)
+                if not output.sender.offer(message):
+                    output.sender.send(message)
             except (Interrupted, PeerLost):
                 raise
             except SharedMemoryError as error:

@@ -88,6 +88,7 @@ class Supervisor:
 
     Attributes:
         pid: of the process, once it runs.
+        alive: whether it runs.
         counters: filled when it has ended by itself.
     """
 
@@ -103,6 +104,7 @@ class Supervisor:
         self._grace = trio.CancelScope()
         self._control: trio.SocketStream | None = None
         self.pid: int = 0
+        self.alive: bool = False
         self.ports: Ports = Ports()
         self.counters: Counters = Counters()
 
@@ -155,10 +157,6 @@ class Supervisor:
         """Why the worker failed, if it did."""
         return self._state.failure
 
-    @property
-    def alive(self) -> bool:
-        return self.pid > 0 and not self._state.gone.is_set()
-
     async def wait_gone(self) -> None:
         await self._state.gone.wait()
 
@@ -210,6 +208,7 @@ class Supervisor:
             env=_environment(),
         )
         self.pid = process.pid
+        self.alive = True
         return process
 
     async def _supervise(self, process: trio.Process, ours: socket.socket) -> None:
@@ -245,6 +244,7 @@ class Supervisor:
         self._end_group()
 
     def _say_gone(self) -> None:
+        self.alive = False
         self._state.ready.set()
         self._state.gone.set()
         self._wiring.bell.ring()

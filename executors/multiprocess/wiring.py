@@ -7,10 +7,15 @@ the engine only watches.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
+
+from penstock.executors.claim import claim_from
 from penstock.executors.contract import AllocationFailed
 from penstock.executors.multiprocess.messages import LinkSpec
 from penstock.shm.arena import ArenaMap
@@ -19,6 +24,7 @@ from penstock.shm.doorbell import Doorbell
 from penstock.shm.errors import OutOfSharedMemory
 from penstock.shm.owner import Owner, sweep
 from penstock.shm.patience import WaitMode
+from penstock.shm.processors import usable_processors
 from penstock.shm.ring import Geometry, Policy, Ring, RingStatistics
 from penstock.shm.segment import available_bytes
 from penstock.shm.slab import SlabPool
@@ -88,7 +94,9 @@ class Wiring:
             what: what the run is, for people who find its leftovers.
             wait: how everybody in it waits (see `penstock.shm.patience`).
         """
-        self._wait: WaitMode = wait
+        # Who has one processor for everything never spins. (A process may well be pinned to one, and its neighbour to
+        # another: then it pays, and whether it does is learned.)
+        self._wait: WaitMode = "sleep" if wait == "adaptive" and usable_processors() < 2 else wait
         sweep()
         self._owner = Owner(what)
         self._parties: list[Party] = []
@@ -97,6 +105,7 @@ class Wiring:
         self.bell: TrioDoorbell = TrioDoorbell.create()
         self.engine: Party = self._add("engine", self.bell)
         self._pool = SlabPool(self.engine.family)
+        self._claim = claim_from(self._pool)
         self._arenas: dict[str, ArenaMap] = {}
 
     def party(self, name: str) -> Party:
@@ -126,9 +135,7 @@ class Wiring:
             segment = self._owner.create(suffix, geometry.segment_bytes, what=f"the ring of edge {name}")
         except OutOfSharedMemory as error:
             raise AllocationFailed(str(error)) from error
-        options = EdgeOptions(
-            name=name, lane=writer.lanes, max_bytes=max_bytes, timeout_s=timeout_s, wait=self._wait
-        )
+        options = EdgeOptions(name=name, lane=writer.lanes, max_bytes=max_bytes, timeout_s=timeout_s, wait=self._wait)
         link = Link(name, writer, reader, Ring.format(segment, geometry), options)
         writer.lanes += 1
         writer.links_out.append(link)
@@ -143,6 +150,10 @@ class Wiring:
         """The engine's end of a link that it reads."""
         arenas = self._arenas.setdefault(link.writer.family, ArenaMap(link.writer.family))
         return TrioReceiver(link.ring, arenas, self.bell, link.writer.bell, link.options)
+
+    def claim(self, shape: int | Sequence[int], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
+        """An array in shared memory, for a node of this process (see `NodeContext.claim`)."""
+        return self._claim(shape, dtype)
 
     def lost(self, party: Party) -> None:
         """A process is gone: tell everyone who shares a ring with it, before anything else is done about it.
