@@ -60,7 +60,8 @@ class RingReader:
         if position == self._head:
             head = self.words[_HEAD]
             if head == position:
-                return self._nothing()
+                self._see_end()
+                return None
             if not position < head <= self.acknowledged + self._capacity:
                 raise CorruptSegment(f"the writer is at {head}, the reader at {position}, of {self._capacity} slots")
             if WEAK_ORDER:
@@ -91,8 +92,8 @@ class RingReader:
         self.words[_ACK] = acknowledged
         return acknowledged
 
-    def _nothing(self) -> None:
-        """Whether that is the end: nothing is published after ENDED, and after the loss of the writer."""
+    def _see_end(self) -> None:
+        """Raise if that was all: nothing is published after ENDED, and after the loss of the writer."""
         words = self.words
         ended, lost = words[_ENDED], words[_WRITER_LOST]
         if ended or lost:

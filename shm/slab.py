@@ -143,7 +143,7 @@ class SlabPool:
 
     def claimed(self, payload: bytes | memoryview) -> Slab | None:
         """The slab of which a payload is the whole claimed array, once; the array is frozen from now on."""
-        array = payload.obj if isinstance(payload, memoryview) else None
+        array: object = payload.obj if isinstance(payload, memoryview) else None
         while isinstance(array, np.ndarray) and isinstance(array.base, np.ndarray):
             array = array.base
         slab = self._claims.get(id(array))

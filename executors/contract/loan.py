@@ -1,7 +1,7 @@
 """Arrays that a bridge has lent to a node, to be published in place (see `NodeContext.claim`).
 
 A datum of such an array freezes it and refers to it, where any other array that does not own its memory is copied. Not
-so while another view of the memory is alive, as that could still be written: then the datum is a copy, too, and counted.
+so while another view of the memory is alive, as that could still be written: then the datum is a copy, and counted.
 """
 
 from __future__ import annotations
