@@ -33,7 +33,7 @@ __all__ = [
 
 DEFAULT_CAPACITY = 64
 """Data on an edge that were sent and are not done with."""
-DEFAULT_MAX_BYTES = 64 << 20
+DEFAULT_MAX_BYTES = 16 << 20
 POLICIES = {
     "block": Policy.BLOCK,
     "drop_oldest": Policy.DROP_OLDEST,

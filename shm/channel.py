@@ -51,7 +51,7 @@ class EdgeOptions:
 
     name: str = ""
     lane: int = 0
-    max_bytes: int = 64 << 20
+    max_bytes: int = 16 << 20
     max_leases: int = 16
     timeout_s: float | None = None
     wait: WaitMode = "adaptive"

@@ -38,7 +38,7 @@ class LinkSpec:
     family: str
     peer_bell: tuple[int, int]
     lane: int = 0
-    max_bytes: int = 64 << 20
+    max_bytes: int = 16 << 20
     timeout_s: float | None = None
     wait: WaitMode = "adaptive"
 

@@ -34,7 +34,7 @@ from penstock.shm.trio_doorbell import TrioDoorbell
 __all__ = ["Link", "Party", "Wiring", "check_room"]
 
 DEFAULT_CAPACITY = 64
-DEFAULT_MAX_BYTES = 64 << 20
+DEFAULT_MAX_BYTES = 16 << 20
 
 
 @dataclass(eq=False, slots=True)
