@@ -5,11 +5,12 @@ its own, and the next record is the one behind both: EVICT is the writer's, ACK 
 a record before it looks whether it is still there; the writer evicts one before it looks whether it is claimed; behind
 their fences at least one of them sees the other:
 
-    writer: EVICT = p + 1;  fence;  may the slot of p be written?  only if CLAIM is not p + 1
-    reader: CLAIM = p + 1;  fence;  is p mine?                      only if EVICT is not above p;  then VALID = p + 1
+    writer: EVICT = p + 1;  fence;  may the slot of p be written?  only if CLAIM does not name p
+    reader: CLAIM = p, slot;  fence;  is p mine?                    only if EVICT is not above p;  then VALID = CLAIM
 
 A claimed slot can not be used, so there is one more slot than records, and an index says where each record stands. The
-reader has one record at a time. VALID tells the reader that comes after a crash whether the claimed record was its own.
+reader has one record at a time. VALID tells the reader that comes after a crash whether the claimed record was its own;
+both words name the slot, `(p + 1) << 16 | slot`, as the index may have been used again by then.
 
 ACK holds `position << 1 | parity`, where the parity of the number of received records says which of the two words of
 RECEIVED is right: both change in one store. What lies behind both positions and was not received was dropped, so the
@@ -24,12 +25,15 @@ from dataclasses import dataclass
 from penstock.shm.errors import ChannelClosed, CorruptSegment, EndOfChannel, PeerLost
 from penstock.shm.fence import fence, fence_stores
 from penstock.shm.reading import read_header
-from penstock.shm.record import HEADER, HEADER_BYTES, MAGIC, Field, Flag, Header, Outgoing
+from penstock.shm.record import HEADER_BYTES, Field, Flag, Header, Outgoing
 from penstock.shm.ring import Ring, Word
 from penstock.shm.slab import Slab, SlabPool
 from penstock.shm.writing import write_record
 
 __all__ = ["DroppingReader", "DroppingWriter"]
+
+_SLOT_BITS: Final = Ring.SLOT_BITS
+_SLOT_MASK: Final = (1 << _SLOT_BITS) - 1
 
 
 @dataclass(slots=True)
@@ -147,20 +151,20 @@ class DroppingWriter:
         record = self._waiting.popleft()
         self._waiting_bytes -= record.nbytes
         self._look_at_limbo()
-        if self._words[Word.CLAIM] == record.sequence + 1:
+        if self._words[Word.CLAIM] >> _SLOT_BITS == record.sequence + 1:
             self._limbo = record
         else:
             self._take_back(record)
 
     def _look_at_limbo(self) -> None:
-        if self._limbo is not None and self._words[Word.CLAIM] != self._limbo.sequence + 1:
+        if self._limbo is not None and self._words[Word.CLAIM] >> _SLOT_BITS != self._limbo.sequence + 1:
             self._take_back(self._limbo)
             self._limbo = None
 
     def _take_back(self, record: _Kept) -> None:
         self._free.append(record.slot)
         if record.slab is not None:
-            record.slab.take_back_untaken(self._lane)
+            record.slab.take_back_untaken(self._lane, record.sequence)
 
     def _recover(self) -> None:
         """What the ring holds of a writer that is gone."""
@@ -171,12 +175,10 @@ class DroppingWriter:
         for sequence in range(first, self.head):
             self._waiting.append(self._keep(sequence, ring.index[sequence % ring.capacity]))
         self._waiting_bytes = sum(record.nbytes for record in self._waiting)
-        if 0 < claimed <= first:
-            slot = find_record(ring, claimed - 1)  # its entry in the index may have been used again
-            if slot in self._free:
-                self._limbo = self._keep(claimed - 1, slot)
+        if 0 < claimed >> _SLOT_BITS <= first and (slot := claimed & _SLOT_MASK) in self._free:
+            self._limbo = self._keep((claimed >> _SLOT_BITS) - 1, slot)
 
-    def _keep(self, sequence: int, slot: int | None) -> _Kept:
+    def _keep(self, sequence: int, slot: int) -> _Kept:
         ring = self.ring
         if slot not in self._free:
             raise CorruptSegment(f"ring {ring.segment.name}: record {sequence} is said to stand in slot {slot}")
@@ -205,9 +207,9 @@ class DroppingReader:
         self._received: int = self.words[Word.RECEIVED + (packed & 1)]
         self._in_hand = False
         claimed = self.words[Word.CLAIM]
-        self._resumes = claimed > self.next and claimed == self.words[Word.VALID]
+        self._resumes = claimed >> _SLOT_BITS > self.next and claimed == self.words[Word.VALID]
         if self._resumes:
-            self.next = claimed - 1
+            self.next = (claimed >> _SLOT_BITS) - 1
         else:
             self.words[Word.CLAIM] = 0
 
@@ -233,7 +235,7 @@ class DroppingReader:
         if self._in_hand:
             raise RuntimeError("an edge that drops its oldest gives one record at a time: acknowledge it first")
         ring = self.ring
-        slot = find_record(ring, self.next) if self._resumes else self._claim()
+        slot = self.words[Word.CLAIM] & _SLOT_MASK if self._resumes else self._claim()
         if slot is None:
             return None
         if slot >= len(ring.places):
@@ -279,10 +281,12 @@ class DroppingReader:
                 return self._nothing(position, head, ended=ended, lost=lost)
             fence_stores()
             slot: int = self.ring.index[position % self.ring.capacity]
-            words[Word.CLAIM] = position + 1
+            if slot > _SLOT_MASK:
+                return slot  # nonsense, which `peek` refuses
+            words[Word.CLAIM] = claim = (position + 1) << _SLOT_BITS | slot
             fence()
             if words[Word.EVICT] <= position:
-                words[Word.VALID] = position + 1
+                words[Word.VALID] = claim
                 self.next = position
                 return slot
 
@@ -294,12 +298,3 @@ class DroppingReader:
             raise EndOfChannel("the channel has ended")
         if lost:
             raise PeerLost("the process that writes is gone")
-
-
-def find_record(ring: Ring, sequence: int) -> int | None:
-    """The slot whose header is that of a record, wherever the index has it."""
-    for slot, at in enumerate(ring.places):
-        fields = HEADER.unpack_from(ring.view, at)
-        if fields[0] == MAGIC and fields[4] == sequence:
-            return slot
-    return None

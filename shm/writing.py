@@ -1,8 +1,9 @@
 """The writing side of a ring that keeps what it has, and waits or refuses when it is full.
 
-WRITER_WAITING holds 0, or a target: "ring me when ACK has reached this". A writer that is often woken for a single
-free slot spends its time waking up, so it asks for several; a reader that goes to sleep rings a waiting writer in any
-case (see `channel`), so that the two never wait for each other.
+WRITER_WAITING holds 0, or a target: "ring me when ACK has reached this". A writer that is woken for every free slot
+spends its time waking up, so where the reader is fast it asks for several. The reader may give no more before it gets
+something to read, or before somebody else does whom this writer feeds, so it is patient for a moment only: then it
+asks for one.
 """
 
 from __future__ import annotations
