@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Final
 
 from penstock.shm.errors import ChannelClosed, CorruptSegment, EndOfChannel, PeerLost
 from penstock.shm.fence import fence, fence_stores
