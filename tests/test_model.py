@@ -72,7 +72,7 @@ def test_stores_reach_memory_in_order_even_after_sigkill(kills: int) -> None:
     """The message-passing litmus test holds under TSO, and the stores of a killed process drain in order too."""
     processes = (Process("writer", stores_two, killable=True), Process("reader", loads_two))
     checked = Checker(Model({"payload": 0, "head": 0}, processes, kills=kills)).run()
-    assert {state[0] for state in checked.states} == {(0, 0), (1, 0), (1, 1)}
+    assert checked.memories() == {(0, 0), (1, 0), (1, 1)}
 
 
 def test_a_supervisor_sees_the_stores_of_whom_it_reaped() -> None:
@@ -126,7 +126,7 @@ def test_the_trace_is_a_shortest_run_in_words() -> None:
 def test_the_ring_is_right(capacity: int, messages: int, ends: bool) -> None:
     """Every run ends, with every record delivered once, in order and whole, and no slot overwritten too early."""
     checked = Checker(pair(capacity, messages, ends=ends)).run()
-    assert {state[0][0] for state in checked.states} == set(range(messages + 1)), "every HEAD was reached"
+    assert {memory[0] for memory in checked.memories()} == set(range(messages + 1)), "every HEAD was reached"
 
 
 @pytest.mark.parametrize("capacity", [1, 2])
