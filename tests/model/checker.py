@@ -144,3 +144,13 @@ class Checker:
             return f"load {subject} -> {dict(buffer).get(subject, self._layout.memory(state)[subject])}"
         then = ", then SIGKILL" if move == "die" else ""
         return f"{kind} {subject or ''}{f' = {value}' if kind == 'store' else ''}".strip() + then
+
+
+def verdict(*models: Model) -> str | None:
+    """What the first wrong one of some models breaks, None when they are all right."""
+    for model in models:
+        try:
+            Checker(model).run()
+        except Violation as violation:
+            return str(violation).splitlines()[0]
+    return None

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from model.behaviour import Body, Process
 from model.checker import Model
 from model.operations import reap, ring, spawn, store
-from model.ring_model import Fault, Ring, Rings, reader, stage, writer
+from model.ring_model import Fault, Ring, Rings, reader, writer
+from model.stages import multiplier, source, stage, zipper
 
 
 def supervisor(process: str, written: Rings, read: Rings, *, restarts: bool) -> Body:
@@ -45,7 +46,7 @@ def no_record_overwritten(rings: Rings, memory: Mapping[str, int]) -> str | None
         if not acknowledged <= head <= acknowledged + at.capacity:
             return f"{at.name}: HEAD {head} and ACK {acknowledged} with {at.capacity} slots"
         for slot in range(at.capacity):
-            newest = max(memory[at.cell(slot, half)] for half in range(at.cells))
+            newest = max((memory[at.cell(slot, half)] for half in range(at.cells)), default=0)
             if newest > acknowledged + at.capacity:
                 return f"{at.name}: record {newest - 1} was written over one that was not acknowledged"
     return None
@@ -66,6 +67,10 @@ def all_delivered(rings: Rings, restarts: int, memory: Mapping[str, int], result
     gave_up = [name for name, result in results.items() if result is False]
     everybody = {name for at in rings for name in (at.writer, at.reader)}
     return f"{gave_up} gave up, and nobody was killed" if gave_up and everybody <= set(results) else None
+
+
+def _nothing_more(_memory: Mapping[str, int], _results: Mapping[str, Any]) -> None:
+    """It is enough that everybody comes to an end."""
 
 
 @dataclass(frozen=True)
@@ -116,12 +121,26 @@ def pair(
     kills: Kills = NOBODY,
     *extra: Process,
     ends: bool = True,
+    batch: int = 1,
+    hold: int = 1,
     tso: bool = True,
+    reduced: bool = False,
 ) -> Model:
     """A writer and a reader; without an end the reader stops by itself after the last record."""
-    at = Ring("writer", "reader", capacity, messages, fault)
-    bodies = {"writer": partial(writer, at, ends=ends), "reader": partial(reader, at, stops=not ends)}
-    return assemble((at,), bodies, kills, *extra, tso=tso)
+    at = Ring("writer", "reader", capacity, messages, fault, batch=batch, hold=hold)
+    read = partial(reader, at, records=None if ends else messages)
+    bodies = {"writer": partial(writer, at, ends=ends), "reader": read}
+    return assemble((at,), bodies, kills, *extra, tso=tso, reduced=reduced)
+
+
+def busy_reader(capacity: int, batch: int, hold: int, fault: Fault = Fault.NONE, *, tso: bool = True) -> Model:
+    """The reader acknowledges `hold` records at once, then works for ever: it does not come to sleep.
+
+    The writer has records for all the room that this makes, and must be woken by the acknowledgement alone.
+    """
+    at = Ring("writer", "reader", capacity, capacity + hold, fault, batch=batch, hold=hold)
+    bodies = {"writer": partial(writer, at, ends=False), "reader": partial(reader, at, records=hold)}
+    return replace(assemble((at,), bodies, NOBODY, tso=tso), final=_nothing_more)
 
 
 def chain(capacity: int, messages: int, kills: Kills = NOBODY) -> Model:
@@ -136,3 +155,19 @@ def merge(capacity: int, messages: int, kills: Kills = NOBODY) -> Model:
     rings = tuple(Ring(name, "reader", capacity, messages, cells=1) for name in ("left", "right"))
     bodies = {at.writer: partial(writer, at) for at in rings}
     return assemble(rings, {**bodies, "reader": partial(reader, *rings)}, kills, reduced=True)
+
+
+def diamond(fault: Fault = Fault.NONE) -> Model:
+    """A source, a node that makes more records than it gets, and one that pairs the two: a graph that needs no growth.
+
+    The source may wait for two acknowledgements of a node that gives one, and then waits itself for room.
+    """
+    wide = Ring("source", "node", 2, 3, fault, cells=0, batch=2)
+    narrow = Ring("source", "zip", 1, 3, fault, cells=0)
+    many = Ring("node", "zip", 1, 4, fault, cells=0)
+    bodies = {
+        "source": partial(source, wide, narrow),
+        "node": partial(multiplier, wide, many, (2, 2, 0)),
+        "zip": partial(zipper, narrow, many),
+    }
+    return replace(assemble((wide, narrow, many), bodies, NOBODY, reduced=True), final=_nothing_more)
