@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from model.behaviour import Body, Process
 from model.checker import Model
@@ -13,25 +13,20 @@ from model.operations import reap, ring, spawn, store
 from model.ring_model import Fault, Ring, Rings, reader, writer
 from model.stages import multiplier, source, stage, zipper
 
+Words: TypeAlias = tuple[str, ...]
 
-def supervisor(process: str, written: Rings, read: Rings, *, restarts: bool) -> Body:
+
+def supervisor(process: str, lost: Words, bells: Words, *, restarts: bool) -> Body:
     """Waits for one process to fail; marks its rings, rings its neighbours before anything else, may start it again."""
-    fault = (*written, *read)[0].fault
     while ended := (yield reap(process)):
         restart = ended == 1 and restarts
-        if not restart:
-            yield from _mark(written, read)
-        if fault is not Fault.SILENT_SUPERVISOR:
-            for bell in (*(at.reader_bell for at in written), *(at.writer_bell for at in read)):
-                yield ring(bell)
+        for word in () if restart else lost:
+            yield store(word, 1)
+        for bell in bells:
+            yield ring(bell)
         if not restart:
             break
         yield spawn(process)
-
-
-def _mark(written: Rings, read: Rings) -> Body:
-    for word in (*(at.WRITER_LOST for at in written), *(at.READER_LOST for at in read)):
-        yield store(word, 1)
 
 
 def stray_bell(bell: str) -> Body:
@@ -85,6 +80,12 @@ class Kills:
 NOBODY = Kills(times=0)
 
 
+def watched(process: str, lost: Words, bells: Words, kills: Kills) -> Process:
+    """The supervisor of a process, as a process."""
+    watch = partial(supervisor, process, lost, bells, restarts=kills.restarts)
+    return Process(f"{process}'s supervisor", watch, daemon=True)
+
+
 def assemble(
     rings: Rings,
     bodies: Mapping[str, Callable[[], Body]],
@@ -101,8 +102,10 @@ def assemble(
     for name in bodies if kills.victims else ():
         written = tuple(at for at in rings if at.writer == name)
         read = tuple(at for at in rings if at.reader == name)
-        watch = partial(supervisor, name, written, read, restarts=kills.restarts)
-        processes.append(Process(f"{name}'s supervisor", watch, daemon=True))
+        lost = (*(at.WRITER_LOST for at in written), *(at.READER_LOST for at in read))
+        bells = (*(at.reader_bell for at in written), *(at.writer_bell for at in read))
+        silent = rings[0].fault is Fault.SILENT_SUPERVISOR
+        processes.append(watched(name, lost, () if silent else bells, kills))
     return Model(
         memory,
         (*processes, *extra),
