@@ -49,12 +49,16 @@ class Fault(enum.Enum):
 
 @dataclass(frozen=True)
 class DropRing:
-    """A ring with its size, and what is wrong with it."""
+    """A ring with its size, and what is wrong with it.
+
+    Without a `bell` the reader's waits can not go wrong, and nothing ends: for models whose concern is something else.
+    """
 
     capacity: int
     messages: int
     fault: Fault = Fault.NONE
     cells: int = 1
+    bell: bool = True
 
     @property
     def slots(self) -> int:
@@ -65,6 +69,10 @@ class DropRing:
 
     def cell(self, slot: int, half: int) -> str:
         return f"slot{slot}{'ab'[half]}"
+
+    def retreat(self, slot: int) -> Body:
+        """What else a reader does when its claim came too late."""
+        yield from ()
 
     def memory(self) -> dict[str, int]:
         names = ["HEAD", "EVICT", "ENDED", "NEXT", "RECEIVED0", "RECEIVED1", "CLAIM", "VALID", "READER_WAITING"]
@@ -104,6 +112,8 @@ def fence(at: DropRing, left_out: Fault) -> Body:
 
 
 def tell_reader(at: DropRing, left_out: Fault) -> Body:
+    if not at.bell:
+        return
     yield from fence(at, left_out)
     if (yield load("READER_WAITING")):
         yield ring(BELL)
@@ -185,7 +195,7 @@ def take(at: DropRing, following: int) -> Body:
     """The oldest record there is from `following` on, claimed: (record, slot); 'empty', or 'over'."""
     retreated = False
     while True:
-        over = (yield load("ENDED")) or (yield load("WRITER_LOST"))
+        over = at.bell and ((yield load("ENDED")) or (yield load("WRITER_LOST")))
         record = max(following, (yield load("EVICT")))
         if record == (yield load("HEAD")):
             if retreated:
@@ -197,6 +207,7 @@ def take(at: DropRing, following: int) -> Body:
         if (yield load("EVICT")) <= record:
             yield store("VALID", packed(record, slot))
             return record, slot
+        yield from at.retreat(slot)
         retreated = True
 
 
@@ -206,10 +217,13 @@ def receive(at: DropRing, following: int) -> Body:
         found = yield from take(at, following)
         if found != "empty":
             return found
-        yield from _wait_for_news(at, following)
+        yield from wait_for_news(at, following)
 
 
-def _wait_for_news(at: DropRing, following: int) -> Body:
+def wait_for_news(at: DropRing, following: int) -> Body:
+    if not at.bell:
+        yield poll("HEAD", max(following, (yield load("EVICT"))))
+        return
     yield store("READER_WAITING", 1)
     yield from fence(at, Fault.NO_FENCE_AFTER_READER_WAITING)
     if not ((yield load("ENDED")) or (yield load("WRITER_LOST"))):
