@@ -36,21 +36,6 @@ class Model:
     reduced: bool = False
 
 
-class _Moves(dict[int, list[tuple[Thread, str, Move]]]):
-    """What may happen next (who, how, and the move), by the local states of all processes."""
-
-    def __init__(self, threads: list[Thread], *, reduced: bool) -> None:
-        self._threads = threads
-        self._reduced = reduced
-
-    def __missing__(self, where: int) -> list[tuple[Thread, str, Move]]:
-        threads = self._threads
-        if self._reduced:
-            threads = next(([thread] for thread in threads if thread.private(where)), threads)
-        self[where] = [(thread, *move) for thread in threads for move in thread.moves(where).items()]
-        return self[where]
-
-
 class Checker:
     """Explores a model; afterwards `states` holds what was reached."""
 
@@ -63,7 +48,6 @@ class Checker:
         ]
         for thread in self._threads:
             thread.others = {other.process.name: other for other in self._threads}
-        self._moves = _Moves(self._threads, reduced=model.reduced)
         self.states: list[int] = []
         self._before = [0]
         """Of each state the one from which it was first reached."""
@@ -76,10 +60,10 @@ class Checker:
         """
         self.states = states = [self._start()]
         numbers, before, edges, sound = {states[0]: 0}, self._before, Edges(), set()
-        moves, shift, where = self._moves, self._layout.memory_shift, self._layout.locals_mask
+        shift = self._layout.memory_shift
         for here, state in enumerate(states):  # grows while it is read
             try:
-                possible = moves[state & where]
+                possible = self._moves(state)
             except Failed as failed:
                 raise Violation(self._trace(str(failed), here)) from None
             for _, _, move in possible:
@@ -109,6 +93,16 @@ class Checker:
         words = sum(value << self._layout.word(word) for word, value in self.model.memory.items())
         return self.model.kills + sum(START << thread.shift for thread in self._threads) + words
 
+    def _moves(self, state: int) -> list[tuple[Thread, str, Move]]:
+        """What may happen next: who, how, and the move."""
+        every: list[tuple[Thread, str, Move]] = []
+        for thread in self._threads:
+            private, moves = thread.choices(state)
+            if private:
+                return moves
+            every += moves
+        return every
+
     def _broken(self, state: int, *, last: bool) -> str | None:
         memory = self._layout.memory(state)
         broken = self.model.invariant(memory)
@@ -128,8 +122,7 @@ class Checker:
         while here:
             after, here = self.states[here], self._before[here]
             state = self.states[here]
-            moves = self._moves[state & self._layout.locals_mask]
-            thread, move = next((thread, name) for thread, name, move in moves if move(state) == after)
+            thread, move = next((thread, name) for thread, name, move in self._moves(state) if move(state) == after)
             memory = " ".join(f"{word}={value}" for word, value in self._layout.memory(after).items() if value)
             lines.append(f"{thread.process.name:>12}  {self._label(thread, move, state):<32}  {memory}")
         return "\n".join([f"{broken}; {len(lines)} steps (words that are 0 are left out):", *reversed(lines)])

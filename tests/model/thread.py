@@ -17,6 +17,8 @@ Buffer: TypeAlias = tuple[tuple[str, int], ...]
 """(word, value), the oldest first."""
 Move: TypeAlias = Callable[[int], "int | None"]
 """From a state to the one after it; None when it can not be made there."""
+Choices: TypeAlias = "tuple[bool, list[tuple[Thread, str, Move]]]"
+"""What a process may do next: who, how, and the move; and whether that comes before all that the others may do."""
 
 KILLS_MASK = (1 << 4) - 1
 LOCAL_BITS, WORD_BITS = 20, 8
@@ -38,10 +40,6 @@ class Layout:
 
     words: tuple[str, ...]
     processes: int
-
-    @property
-    def locals_mask(self) -> int:
-        return (1 << self.memory_shift) - 1
 
     @property
     def memory_shift(self) -> int:
@@ -79,7 +77,7 @@ class Thread:
         self._behaviour = Behaviour(process.body)
         self._places: list[tuple[int, Buffer]] = []  # position in the body, and store buffer
         self._numbers: dict[tuple[int, Buffer], int] = {}
-        self._moves: dict[int, dict[str, Move]] = {}
+        self._choices: dict[int, Choices] = {}
         for place in (KILLED, START):
             self._number(place, ())
 
@@ -90,21 +88,24 @@ class Thread:
     def buffer(self, state: int) -> Buffer:
         return self._place(state)[1]
 
-    def private(self, state: int) -> bool:
-        """Whether its next step commutes with whatever the others do first."""
-        kind = self.op(state)[0]
-        return kind == "count" or (kind == "store" and self._tso) or (kind == "fence" and not self.buffer(state))
-
-    def moves(self, state: int) -> dict[str, Move]:
-        """What the process may do: `step`, `flush`, `kill`, and `die`: a step that is the last one.
+    def choices(self, state: int) -> Choices:
+        """What the process may do next.
 
         Raises:
             Failed: it found a property broken.
         """
-        number = self._at(state)
-        if number not in self._moves:
-            self._moves[number] = self._compile(number, state)
-        return self._moves[number]
+        number = state >> self.shift & LOCAL_MASK
+        known = self._choices.get(number)
+        if known is None:
+            private = self._reduced and self._private(state)
+            moves = self._compile(number, state, private=private)
+            known = self._choices[number] = private, [(self, name, move) for name, move in moves.items()]
+        return known
+
+    def _private(self, state: int) -> bool:
+        """Whether its next step commutes with whatever the others do first."""
+        kind = self.op(state)[0]
+        return kind == "count" or (kind == "store" and self._tso) or (kind == "fence" and not self.buffer(state))
 
     def _at(self, state: int) -> int:
         return state >> self.shift & LOCAL_MASK
@@ -119,12 +120,13 @@ class Thread:
             self._places.append((position, buffer))
         return number
 
-    def _compile(self, number: int, state: int) -> dict[str, Move]:
+    def _compile(self, number: int, state: int, *, private: bool) -> dict[str, Move]:
+        """`step`, `flush`, `kill`, and `die`: a step that is the last one."""
         (kind, subject, _), (position, buffer) = self.op(state), self._places[number]
         moves: dict[str, Move] = {}
         if kind == "fail":
             raise Failed(f"{self.process.name}: {subject}")
-        if buffer and not (self._reduced and self.private(state)):
+        if buffer and not private:
             moves["flush"] = self._write(*buffer[0], self._delta(number, position, buffer[1:]))
         if kind in ENDS:
             return moves
