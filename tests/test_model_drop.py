@@ -57,6 +57,11 @@ def test_a_restarted_process_goes_on(capacity: int, messages: int, victim: str) 
     Checker(drop_pair(capacity, messages, kills=Kills((victim,), restarts=True))).run()
 
 
+def test_a_dropping_ring_survives_two_restarts() -> None:
+    """Both sides, or one of them twice, may be killed in one run."""
+    Checker(drop_pair(1, 2, kills=Kills(("writer", "reader"), times=2, restarts=True))).run()
+
+
 @pytest.mark.parametrize("fault", CLAIMING_FENCES, ids=named)
 def test_a_missing_fence_of_the_claim_is_found_only_with_store_buffers(fault: Fault) -> None:
     """The writer misses the claim and the reader the eviction: a record is overwritten while it is read."""
@@ -111,3 +116,15 @@ def test_the_reduction_reaches_the_same_verdicts() -> None:
     for fault in Fault:
         model = drop_pair(1, 2, fault)
         assert (verdict(model) is None) == (verdict(replace(model, reduced=False)) is None), fault
+
+
+def test_the_reduction_reaches_the_same_ends() -> None:
+    """A process that is killed only where it can be told leaves behind whatever it might have left."""
+
+    def ends(*, reduced: bool) -> set[tuple[int, ...]]:
+        seen = set()
+        model = drop_pair(1, 2, kills=Kills(("reader",), restarts=True), reduced=reduced)
+        Checker(replace(model, final=lambda memory, _: seen.add(tuple(memory.values())))).run()
+        return seen
+
+    assert ends(reduced=True) == ends(reduced=False)

@@ -15,11 +15,15 @@ KILLS = {
     "alive": NOBODY,
     "reader restarted": Kills(("reader",), restarts=True),
     "writer restarted": Kills(("writer",), restarts=True),
+    "both restarted": Kills(("writer", "reader"), times=2, restarts=True),
 }
 
 
-@pytest.mark.parametrize("view", View, ids=lambda view: view.name)
-@pytest.mark.parametrize(("capacity", "messages", "slabs"), [(1, 3, 2), (2, 4, 3)])
+@pytest.mark.parametrize(
+    ("capacity", "messages", "slabs", "view"),
+    [*((1, 3, 2, view) for view in View), (2, 4, 3, View.AFTER_NEXT)],
+    ids=lambda value: value.name if isinstance(value, View) else "",
+)
 def test_a_lease_that_may_be_dropped_is_right(capacity: int, messages: int, slabs: int, view: View) -> None:
     """What is taken is held, what is dropped is free: at once, or when the writer looks again."""
     checked = Checker(drop_leases(capacity, messages, slabs, view=view)).run()
@@ -32,16 +36,31 @@ def test_a_slab_may_be_used_again_while_its_old_record_is_in_limbo() -> None:
     Checker(drop_leases(1, 4, 3)).run()
 
 
-@pytest.mark.parametrize("view", View, ids=lambda view: view.name)
-def test_a_new_reader_holds_what_it_resumes_and_nothing_else(view: View) -> None:
+@pytest.mark.parametrize(
+    ("capacity", "messages", "slabs", "view"),
+    [*((1, 3, 2, view) for view in View), (2, 3, 3, View.AFTER_ACK)],
+    ids=lambda value: value.name if isinstance(value, View) else "",
+)
+def test_a_new_reader_holds_what_it_resumes_and_nothing_else(
+    capacity: int, messages: int, slabs: int, view: View
+) -> None:
     """After SIGKILL at any step."""
-    Checker(drop_leases(1, 3, 2, kills=KILLS["reader restarted"], view=view)).run()
+    Checker(drop_leases(capacity, messages, slabs, kills=KILLS["reader restarted"], view=view)).run()
 
 
-@pytest.mark.parametrize("view", [View.AFTER_ACK, View.AFTER_NEXT], ids=lambda view: view.name)
-def test_a_new_writer_knows_what_its_bytes_mean(view: View) -> None:
+@pytest.mark.parametrize(
+    ("capacity", "messages", "slabs", "view"),
+    [(1, 3, 2, View.UNTIL_ACK), (1, 3, 2, View.AFTER_NEXT), (2, 3, 3, View.AFTER_ACK)],
+    ids=lambda value: value.name if isinstance(value, View) else "",
+)
+def test_a_new_writer_knows_what_its_bytes_mean(capacity: int, messages: int, slabs: int, view: View) -> None:
     """After SIGKILL at any step: never published, live, dropped, taken, or in limbo."""
-    Checker(drop_leases(1, 3, 2, kills=KILLS["writer restarted"], view=view)).run()
+    Checker(drop_leases(capacity, messages, slabs, kills=KILLS["writer restarted"], view=view)).run()
+
+
+def test_both_sides_may_be_started_again() -> None:
+    """Both, or one of them twice."""
+    Checker(drop_leases(1, 2, 2, kills=KILLS["both restarted"])).run()
 
 
 @pytest.mark.parametrize(

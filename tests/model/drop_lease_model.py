@@ -27,13 +27,13 @@ from model.drop_model import (
     acknowledge,
     evict,
     free_slot,
+    packed,
     rebuild,
     resume,
     take,
     unpacked,
     wait_for_news,
 )
-from model.drop_model import packed as entry
 from model.lease_model import View, Views, payload
 from model.operations import fail, load, store
 
@@ -141,7 +141,7 @@ def _put(at: LeasedRing, head: int, evicted: int, held: Held, limbo: Limbo, slab
     limbo = yield from _settle(at, limbo, claim, None)
     limbo = (yield from _settle(at, dropped, claim, early)) or limbo
     slot = free_slot(at, held, oldest, claim)
-    yield store(at.cell(slot, 0), entry(head, slab))
+    yield store(at.cell(slot, 0), packed(head, slab))
     yield store(at.index(head), slot)
     yield store("HEAD", head + 1)
     return evicted, (*held[:slot], head, *held[slot + 1 :]), limbo

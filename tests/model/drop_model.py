@@ -97,12 +97,12 @@ def acknowledged(record: int) -> str:
 
 
 def packed(record: int, slot: int) -> int:
-    """The word of a claim."""
+    """A record and its slot in one word, as CLAIM has them."""
     return record + 1 << SLOT_BITS | slot
 
 
 def unpacked(claim: int) -> tuple[int, int]:
-    """Record and slot of a claim; the record is -1 when there is none."""
+    """Record and slot of such a word; the record is -1 when there is none."""
     return (claim >> SLOT_BITS) - 1, claim & (1 << SLOT_BITS) - 1
 
 

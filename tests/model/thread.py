@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 from model.behaviour import Behaviour, Process
@@ -43,16 +44,20 @@ class Layout:
 
     @property
     def memory_shift(self) -> int:
-        return KILLS_MASK.bit_length() + self.processes * LOCAL_BITS
+        return self.process(self.processes)
+
+    @cached_property
+    def words_at(self) -> dict[str, int]:
+        return {name: self.memory_shift + number * WORD_BITS for number, name in enumerate(self.words)}
 
     def word(self, name: str) -> int:
-        return self.memory_shift + self.words.index(name) * WORD_BITS
+        return self.words_at[name]
 
     def process(self, number: int) -> int:
         return KILLS_MASK.bit_length() + number * LOCAL_BITS
 
     def memory(self, state: int) -> dict[str, int]:
-        return {name: state >> self.word(name) & WORD_MASK for name in self.words}
+        return {name: state >> shift & WORD_MASK for name, shift in self.words_at.items()}
 
 
 class _Answers(dict[int, int]):
