@@ -76,7 +76,7 @@ class SendEnd:
         """
         options = options or EdgeOptions()
         self._group, self._lane = divmod(options.lane, LANES)
-        self.ring: RingWriter | DroppingWriter = (
+        self.ring: RingWriter = (
             DroppingWriter(ring, options.max_bytes, pool, self._lane)
             if ring.policy is Policy.DROP_OLDEST
             else RingWriter(ring, options.max_bytes)

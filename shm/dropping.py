@@ -29,7 +29,7 @@ from penstock.shm.reading import read_header
 from penstock.shm.record import HEADER_BYTES, Field, Flag, Header, Outgoing
 from penstock.shm.ring import Ring, Word
 from penstock.shm.slab import Slab, SlabPool
-from penstock.shm.writing import write_record
+from penstock.shm.writing import RingWriter
 
 __all__ = ["DroppingReader", "DroppingWriter"]
 
@@ -47,11 +47,8 @@ class _Kept:
     slab: Slab | None
 
 
-class DroppingWriter:
+class DroppingWriter(RingWriter):
     """The writing side. Goes on at HEAD, so that a restarted writer can take over."""
-
-    free = free_bytes = 0
-    """What fits without making room: nothing, so that `has_room` is always asked."""
 
     def __init__(self, ring: Ring, max_bytes: int, pool: SlabPool, lane: int) -> None:
         """Take the writing side.
@@ -65,21 +62,14 @@ class DroppingWriter:
         Raises:
             CorruptSegment: what stands in the ring makes no sense.
         """
-        self.ring = ring
-        self.inline_bytes: int = ring.slot_bytes - HEADER_BYTES
-        self._words = ring.words
         self._pool = pool
         self._lane = lane
-        self.head: int = self._words[Word.HEAD]
-        self.ended: bool = bool(self._words[Word.ENDED])
-        self._max_bytes = max_bytes
-        self._sent_bytes: int = self._words[Word.SENT_BYTES + (self.head & 1)]
         self._waiting: deque[_Kept] = deque()
         self._waiting_bytes = 0
         self._limbo: _Kept | None = None
         """A record that lies behind both positions, and that the reader has claimed: its slot is not ours yet."""
-        self._free = list(range(len(ring.places)))
-        self._recover()
+        self._unused = list(range(len(ring.places)))
+        super().__init__(ring, max_bytes)
 
     def has_room(self, nbytes: int) -> bool:
         """Always, once the oldest records have made room; afterwards `write` is due.
@@ -106,32 +96,14 @@ class DroppingWriter:
         Raises:
             ValueError: a number of the message has more bits than its field (a time stamp beyond 64, say).
         """
-        ring, head, slot = self.ring, self.head, self._free[-1]
-        nbytes = write_record(ring.view, ring.places[slot], head, message, flags, slab)
-        self._free.pop()
-        self._waiting.append(_Kept(head, slot, nbytes, slab))
-        self._waiting_bytes += nbytes
-        self._sent_bytes += len(message.payload)
+        ring, head, slot = self.ring, self.head, self._unused[-1]
         ring.index[head % ring.capacity] = slot
-        self.head = head = head + 1
-        self._words[Word.SENT_BYTES + (head & 1)] = self._sent_bytes
-        fence_stores()
-        self._words[Word.HEAD] = head
-
-    def end(self) -> None:
-        """Nothing follows. Idempotent."""
-        self.ended = True
-        fence_stores()
-        self._words[Word.ENDED] = 1
-
-    def refuse(self) -> None:
-        """It never does: `has_room` makes room."""
-
-    def ask(self, batch: int) -> None:
-        """It never waits."""
-
-    def stop_asking(self) -> None:
-        """It never waits."""
+        self._at = ring.places[slot]
+        super().write(message, flags, slab)
+        self._unused.pop()
+        self._waiting.append(_Kept(head, slot, message.nbytes, slab))
+        self._waiting_bytes += message.nbytes
+        self.free = 0  # `has_room` is always asked
 
     def _evict_oldest(self) -> None:
         self._words[Word.EVICT] = self._waiting[0].sequence + 1
@@ -163,11 +135,11 @@ class DroppingWriter:
             self._limbo = None
 
     def _take_back(self, record: _Kept) -> None:
-        self._free.append(record.slot)
+        self._unused.append(record.slot)
         if record.slab is not None:
             record.slab.take_back_untaken(self._lane, record.sequence)
 
-    def _recover(self) -> None:
+    def _take_over(self) -> None:
         """What the ring holds of a writer that is gone."""
         ring, words = self.ring, self._words
         first, claimed = max(words[Word.EVICT], words[Word.ACK] >> 1), words[Word.CLAIM]
@@ -176,14 +148,14 @@ class DroppingWriter:
         for sequence in range(first, self.head):
             self._waiting.append(self._keep(sequence, ring.index[sequence % ring.capacity]))
         self._waiting_bytes = sum(record.nbytes for record in self._waiting)
-        if 0 < claimed >> _SLOT_BITS <= first and (slot := claimed & _SLOT_MASK) in self._free:
+        if 0 < claimed >> _SLOT_BITS <= first and (slot := claimed & _SLOT_MASK) in self._unused:
             self._limbo = self._keep((claimed >> _SLOT_BITS) - 1, slot)
 
     def _keep(self, sequence: int, slot: int) -> _Kept:
         ring = self.ring
-        if slot not in self._free:
+        if slot not in self._unused:
             raise CorruptSegment(f"ring {ring.segment.name}: record {sequence} is said to stand in slot {slot}")
-        self._free.remove(slot)
+        self._unused.remove(slot)
         fields = read_header(ring.view, ring.places[slot], sequence)
         slab = self._pool.find(fields[Field.ARENA], fields[Field.LEASE]) if fields[Field.FLAGS] & Flag.SLAB else None
         return _Kept(sequence, slot, fields[Field.TAIL_BYTES] + fields[Field.PAYLOAD_BYTES], slab)
