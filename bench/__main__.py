@@ -16,7 +16,21 @@ from bench.options import Options
 from bench.placing import ALL
 from bench.table import comparison, table
 
-NAMES = ("execute_node", "stream", "channel", "frames", "chain", "native", "wasm", "start", "idle")
+NAMES = (
+    "execute_node",
+    "callers",
+    "calls",
+    "stream",
+    "channel",
+    "frames",
+    "fanout",
+    "chain",
+    "conversion",
+    "native",
+    "wasm",
+    "start",
+    "idle",
+)
 
 
 def main() -> None:
