@@ -54,7 +54,7 @@ async def _blocks(options: Options, series: Series, contestants: Mapping[str, Co
 
 async def _steadily(once: Once, rate_hz: int, count: int) -> list[int]:
     times_ns: list[int] = []
-    uneven = random.Random(0)  # noqa: S311 - so that the calls do not keep step with the task that is busy
+    uneven = random.Random(0)  # so that the calls do not keep step with the task that is busy
     for _ in range(count):
         await trio.sleep(uneven.uniform(0.5, 1.5) / rate_hz)
         times_ns += await time_calls(once, 1)

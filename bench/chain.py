@@ -41,9 +41,7 @@ def _full_rate(options: Options, series: Series, row: PipeRow, case: str, places
     series.add(f"{case}, full rate", "Pipe", "msg/s", row.rate_hz(count))
 
 
-def _latency(
-    options: Options, series: Series, row: PipeRow, case: str, places: tuple[int, ...], rate_hz: int
-) -> None:
+def _latency(options: Options, series: Series, row: PipeRow, case: str, places: tuple[int, ...], rate_hz: int) -> None:
     count, settle = int(rate_hz * options.choose(quick=0.6, full=3.0)), rate_hz // 10
     metronome = ("source", "Metronome", {"rate_hz": rate_hz})
     pipeline = line(metronome, *_FORWARDS, ("sink", "LatencySink", {"skip": settle}))

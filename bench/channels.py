@@ -13,6 +13,7 @@ import numpy as np
 from bench import payload
 from bench.peers import Fd, Peer, pipe
 from bench.placing import pin
+from bench.timed import Timed
 from penstock.shm.arena import ArenaMap, SlabPool
 from penstock.shm.channel import EdgeOptions, Receiver, Sender
 from penstock.shm.doorbell import Doorbell
@@ -145,11 +146,8 @@ def _receive(answers: Any, link: tuple[str, str, int], own: Fd, peer: Fd) -> Non
 
 
 def _rate(receiver: Receiver, count: int) -> float:
-    skipped = count // 10
-    start_ns = time.perf_counter_ns()
-    for number in range(count):
+    timed = Timed(count)
+    for number in timed:
         payload.check(receiver.receive().payload, number)
         receiver.acknowledge()
-        if number + 1 == skipped:
-            start_ns = time.perf_counter_ns()
-    return (count - skipped) / (time.perf_counter_ns() - start_ns) * 1e9
+    return timed.rate_hz

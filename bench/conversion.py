@@ -110,6 +110,6 @@ def _pickle() -> _Contestant:
     """The same samples and what is said of them, by pickle's latest protocol."""
 
     def convert(data: Said) -> Any:
-        return pickle.loads(pickle.dumps(data, pickle.HIGHEST_PROTOCOL))  # noqa: S301
+        return pickle.loads(pickle.dumps(data, pickle.HIGHEST_PROTOCOL))
 
     return _Contestant(convert, lambda number: (_samples(number), _meta(number)), lambda back: back)

@@ -12,6 +12,7 @@ from bench import payload
 from bench.figures import percentile
 from bench.peers import Peer, pipe
 from bench.placing import pin
+from bench.timed import Timed
 
 __all__ = ["PipeRow"]
 
@@ -114,13 +115,10 @@ def _sink(receive: Any, answers: Any) -> None:
 
 
 def _rate(receive: Any, count: int) -> float:
-    skipped = count // 10
-    start_ns = 0
-    for number in range(count):
+    timed = Timed(count)
+    for number in timed:
         payload.check(receive.recv_bytes(), number)
-        if number + 1 == skipped:
-            start_ns = time.perf_counter_ns()
-    return (count - skipped) / (time.perf_counter_ns() - start_ns) * 1e9
+    return timed.rate_hz
 
 
 def _latencies(receive: Any, count: int) -> tuple[int, int]:
