@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -32,11 +33,15 @@ _HEADROOM_BYTES = 1 << 16
 
 
 class _Client:
-    """An event loop, and a connection to the graph server, which the first to come starts."""
+    """An event loop that runs all the time, as publishers serve those who come later, and a connection to the server.
+
+    The first to come starts the graph server, and leaves its address in the link's folder.
+    """
 
     def __init__(self, link: Link, *, serves: bool = False) -> None:
         self.link = link
         self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
         note = Path(link.folder, "address")
         if serves:
             self.service = GraphService(("127.0.0.1", 0))
@@ -48,7 +53,7 @@ class _Client:
         self.run(self.context.__aenter__())
 
     def run(self, coroutine: Any) -> Any:
-        return self.loop.run_until_complete(coroutine)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
 
     async def publisher(self, topic: str) -> Any:
         small = self.link.nbytes < _HEADROOM_BYTES
@@ -56,15 +61,14 @@ class _Client:
         return await self.context.publisher(topic, buf_size=size, num_buffers=32 if small else 3, host="127.0.0.1")
 
     def settle(self) -> None:
-        """Let the server tell all publishers of all subscribers."""
-        self.run(self.context.sync())
+        """Let all publishers hear of all subscribers. (`sync` would not do: it pauses the publishers.)"""
         self.run(asyncio.sleep(0.5))
 
     def close(self) -> None:
         self.run(self.context.__aexit__(None, None, None))
         if self.server is not None:
             self.server.stop()
-        self.loop.close()
+        self.loop.call_soon_threadsafe(self.loop.stop)
 
 
 class Sender(_Client):
@@ -84,8 +88,6 @@ class Sender(_Client):
                 array = self._given[0]
                 array.fill(payload.value_of(number))
             await broadcast(array)
-        await self._publisher.sync()
-        self._publisher.resume()
 
 
 class Receiver(_Client):

@@ -9,16 +9,17 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, Protocol
 
 from bench.peers import Peer, pipe
 from bench.placing import pin
 from bench.timed import Timed
 
-__all__ = ["Flow", "Flowing", "Link", "Receiver", "Rival", "Sender", "installed"]
+__all__ = ["Flow", "Flowing", "Link", "Receiver", "Rival", "Sender", "fresh_folder", "installed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,7 @@ class Flow(ExitStack):
 
     def __init__(self, rival: Rival, nbytes: int, receivers: int = 1, *, fresh: bool = False) -> None:
         super().__init__()
-        folder = tempfile.mkdtemp(prefix="penb")
-        self.callback(shutil.rmtree, folder, ignore_errors=True)
-        link = Link(folder, nbytes, receivers, fresh)
+        link = Link(fresh_folder(self), nbytes, receivers, fresh)
         self._orders, orders = pipe()
         self._sender = self._start(self._orders, _send, orders, rival.sender, link)
         self._answers: list[Any] = []
@@ -103,6 +102,19 @@ class Flow(ExitStack):
         self.callback(ours.send, 0)
         ours.recv()  # it is ready
         return peer
+
+
+def fresh_folder(stack: ExitStack | AsyncExitStack) -> str:
+    """A folder that goes with the stack, and so does what in shared memory bears its name."""
+    folder = tempfile.mkdtemp(prefix="penb")
+    stack.callback(_remove, folder)
+    return folder
+
+
+def _remove(folder: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    for left in Path("/dev/shm").glob(f"{Path(folder).name}_*"):
+        left.unlink(missing_ok=True)
 
 
 def installed(package: str) -> str | None:

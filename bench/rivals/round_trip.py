@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-import shutil
-import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from bench.options import Options
 from bench.peers import Peer, pipe
 from bench.placing import PLACINGS, pinned
 from bench.rivals.field import BUSY, MODULES
-from bench.rivals.flow import Link, installed
+from bench.rivals.flow import Link, fresh_folder, installed
 from bench.roundtrip import Once, bare, penstock, time_calls
 from penstock.executors import MultiprocessExecutorBridge
 
@@ -72,12 +70,6 @@ async def _blocks(options: Options, series: Series, found: dict[str, _Contestant
                     series.add_latencies(case, name, times_ns)
 
 
-def _folder(stack: AsyncExitStack) -> Link:
-    folder = tempfile.mkdtemp(prefix="penb")
-    stack.callback(shutil.rmtree, folder, ignore_errors=True)
-    return Link(folder, payload.SMALL_BYTES)
-
-
 def _peer(stack: AsyncExitStack, function: Callable[..., None], *arguments: object) -> tuple[Peer, Any]:
     """A process that says when it is ready, takes numbers of calls, and ends when it is told 0."""
     ours, theirs = pipe()
@@ -99,7 +91,7 @@ def _counted(once: Once, orders: Any) -> Callable[[int], Awaitable[list[int]]]:
 
 def _iceoryx(stack: AsyncExitStack, module: Any, found: dict[str, _Contestant]) -> None:
     for rival, busy in zip(module.RIVALS, (False, True), strict=True):
-        link = _folder(stack)
+        link = Link(fresh_folder(stack), payload.SMALL_BYTES)
         caller = module.Caller(link, busy=busy)
         stack.callback(caller.close)
         peer, orders = _peer(stack, module.answer, link, busy)
@@ -108,7 +100,7 @@ def _iceoryx(stack: AsyncExitStack, module: Any, found: dict[str, _Contestant]) 
 
 def _pyzmq(stack: AsyncExitStack, module: Any, found: dict[str, _Contestant]) -> None:
     for name in ("pyzmq, blocking", "pyzmq in trio"):
-        link = _folder(stack)
+        link = Link(fresh_folder(stack), payload.SMALL_BYTES)
         caller = module.PairCaller(link)
         stack.callback(caller.close)
         peer, orders = _peer(stack, module.answer, link)
@@ -117,7 +109,7 @@ def _pyzmq(stack: AsyncExitStack, module: Any, found: dict[str, _Contestant]) ->
 
 
 def _ezmsg(stack: AsyncExitStack, module: Any, found: dict[str, _Contestant]) -> None:
-    link = _folder(stack)
+    link = Link(fresh_folder(stack), payload.SMALL_BYTES)
     caller, times = _peer(stack, module.call, link)
     answerer, orders = _peer(stack, module.answer, link)
 
