@@ -17,12 +17,14 @@ from penstock.shm.record import Outgoing
 from penstock.shm.ring import Ring
 from penstock.shm.segment import Segment
 
-__all__ = ["Edge", "read", "write"]
+__all__ = ["LATE", "Edge", "read", "write"]
 
 _MAX_BYTES = 32 << 20
-_KEEP = 0.05
-"""How many of the payloads a reader keeps, up to `_KEPT_FOR` messages longer than it has to."""
-_KEPT_FOR = 40
+_KEEP = 0.2
+"""How many of the payloads a reader keeps, up to `_KEPT_FOR` messages longer than it has to: often too many."""
+_KEPT_FOR = 150
+LATE = 4
+"""Records that a reader may have checked and not acknowledged yet."""
 MARKS = (0.1, 0.5, 1.0)
 """At which parts of its way a writer says how much shared memory it has."""
 
@@ -80,12 +82,13 @@ class _Reading:
         self._sizes = schedule.sizes
         self._progress = progress
         self._next = self.receiver.ring.acknowledged
+        self._late = 0
         self._kept: deque[tuple[int, int, Any]] = deque()
         self._random = random.Random()
         self._block = block_bytes
 
     def take(self) -> None:
-        """Receive a record, check it, say that it was checked, acknowledge it; perhaps keep it a while."""
+        """Receive a record, check it, say that it was checked; perhaps keep it, perhaps acknowledge it only later."""
         record = self.receiver.receive_nowait()
         sequence = self._next
         number = int(self._numbers[sequence]) if sequence < len(self._numbers) else -1
@@ -100,11 +103,20 @@ class _Reading:
         del record
         self._next += 1
         self._progress[self.edge.number] = max(self._progress[self.edge.number], self._next)
-        self.receiver.acknowledge()
+        self._late += 1
+        if self._late == LATE or self._random.random() < 0.6:
+            self.acknowledge()
         while self._kept and self._kept[0][0] <= sequence:
             self._let_go()
 
+    def acknowledge(self) -> None:
+        """All that was received so far; before waiting, or the writer might wait too."""
+        while self._late:
+            self._late -= 1
+            self.receiver.acknowledge()
+
     def finish(self) -> None:
+        self.acknowledge()
         while self._kept:
             self._let_go()
 
@@ -145,6 +157,7 @@ def _read_all(readings: list[_Reading], bell: Doorbell) -> int:
             try:
                 reading.take()
             except WouldBlock:
+                reading.acknowledge()
                 continue
             except EndOfChannel:
                 reading.finish()
