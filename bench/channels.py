@@ -14,13 +14,15 @@ from bench import payload
 from bench.peers import Fd, Peer, pipe
 from bench.placing import pin
 from bench.timed import Timed
-from penstock.shm.arena import ArenaMap, SlabPool
-from penstock.shm.channel import EdgeOptions, Receiver, Sender
+from penstock.shm.arena import ArenaMap
+from penstock.shm.blocking import Receiver, Sender
+from penstock.shm.channel import EdgeOptions
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.owner import Owner
 from penstock.shm.record import Outgoing
 from penstock.shm.ring import Geometry, Ring
 from penstock.shm.segment import Segment
+from penstock.shm.slab import SlabPool
 
 __all__ = ["Channels"]
 
@@ -89,13 +91,11 @@ def _send(orders: Any, family: str, own: Fd, ends: list[tuple[str, Fd]], nbytes:
         for lane, (name, fd) in enumerate(ends)
     ]
     payloads = [payload.make(number, nbytes).data.cast("B") for number in range(payload.CYCLE)]
-    # Until every pool can hand out its memory (`claim`), "in place" is a private array that sending copies.
-    claim = getattr(pool, "claim", lambda size: np.empty(size, np.uint8))
 
     def written(number: int) -> memoryview:
-        array = claim(nbytes)
+        array = pool.claim(nbytes)
         array.view(np.float32).fill(payload.value_of(number))
-        return memoryview(array)
+        return array.data
 
     while True:
         count, way = orders.recv()

@@ -19,11 +19,12 @@ from bench.options import Options
 from bench.placing import PLACINGS, pinned
 from penstock.executors.codec import Codec
 from penstock.executors.contract import RuntimeData
-from penstock.shm.arena import ArenaMap, SlabPool
+from penstock.shm.arena import ArenaMap
 from penstock.shm.channel import ReceiveEnd, SendEnd
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.owner import Owner
 from penstock.shm.ring import Geometry, Ring
+from penstock.shm.slab import SlabPool
 
 __all__ = ["run"]
 

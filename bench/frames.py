@@ -18,7 +18,7 @@ __all__ = ["run"]
 
 _GB = payload.FRAME_BYTES / 1e9
 _PLACING = list(PLACINGS)[-1]
-_CAPACITY = 2
+_CAPACITY = 1
 """Frames on their way: few, so that they stay in the cache."""
 
 

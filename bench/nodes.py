@@ -38,24 +38,22 @@ class Source(Node):
 
 
 class FrameSource(Node):
-    """Like `Source`, and writes each frame anew, as a camera would: into shared memory, where it can claim some."""
+    """Like `Source`, and writes each frame anew, as a camera would: into shared memory, in place."""
 
     inputs: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, *, nbytes: int) -> None:
-        self._shape = (nbytes // 4,)
+        self._elements = nbytes // 4
 
     def initialize(self, ctx: NodeContext) -> None:
-        # Until every context can hand out its memory (`claim`), a frame is a private array that publishing copies.
-        self._claim = getattr(ctx, "claim", np.empty)
+        self._claim = ctx.claim
 
     def produce(self) -> Iterator[RuntimeData]:
         number = 0
         while True:
-            frame = self._claim(self._shape, np.float32)
+            frame = self._claim(self._elements, np.float32)
             frame.fill(payload.value_of(number))
             yield RuntimeData.tensor(frame, timestamp_ns=number)
-            del frame  # its memory is what the next one is made of
             number += 1
 
 

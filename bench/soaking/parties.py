@@ -9,13 +9,15 @@ from typing import Any
 
 from bench.peers import Fd
 from bench.soaking.schedule import Bytes, Schedule, begin_of, block, content, is_content
-from penstock.shm.arena import ArenaMap, SlabPool
-from penstock.shm.channel import EdgeOptions, Receiver, Sender, wait_any
+from penstock.shm.arena import ArenaMap
+from penstock.shm.blocking import Receiver, Sender, wait_any
+from penstock.shm.channel import EdgeOptions
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.errors import EndOfChannel, WouldBlock
 from penstock.shm.record import Outgoing
 from penstock.shm.ring import Ring
 from penstock.shm.segment import Segment
+from penstock.shm.slab import SlabPool
 
 __all__ = ["LATE", "Edge", "read", "write"]
 
@@ -150,7 +152,7 @@ def read(reports: Any, bells: list[Fd], seeds: list[int], records: int, edges: l
 
 def _read_all(readings: list[_Reading], bell: Doorbell) -> int:
     """How many payloads were copied, as too many views were alive."""
-    copied = 0
+    copied, patience = 0, readings[0].receiver.patience
     while readings:
         worked = False
         for reading in list(readings):
@@ -165,7 +167,7 @@ def _read_all(readings: list[_Reading], bell: Doorbell) -> int:
                 readings.remove(reading)
             worked = True
         if not worked:
-            wait_any(bell, [reading.receiver for reading in readings])
+            wait_any(bell, [reading.receiver for reading in readings], patience)
     return copied
 
 

@@ -15,7 +15,7 @@ import psutil
 from bench.peers import Fd, Peer, pipe
 from bench.soaking.parties import LATE, Edge, read, write
 from bench.soaking.schedule import GEOMETRY, LANES, Schedule
-from penstock.shm.arena import Arena
+from penstock.shm.arena import FREE, Arena
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.errors import CorruptSegment
 from penstock.shm.owner import Owner
@@ -140,7 +140,7 @@ class Soak(ExitStack):
         self._readers[number][1].close()
         self.found.kills += 1
         for edge in self._edges_of(number):
-            acknowledged, checked = self._rings[edge.number].statistics().acknowledged, self._table[edge.number]
+            acknowledged, checked = self._rings[edge.number].statistics().received, self._table[edge.number]
             if not checked - LATE <= acknowledged <= checked:
                 self.found.wrong.append(f"{edge.options.name}: {acknowledged} acknowledged of {checked} checked")
             self.found.duplicates += checked - acknowledged
@@ -178,7 +178,7 @@ class Soak(ExitStack):
             ledger = self._rings[edge.number].statistics()
             schedule = schedules[edge.writer]
             nbytes = int(schedule.sizes[schedule.on_lane(edge.lane)].sum())
-            said = (ledger.sent, ledger.acknowledged, self._table[edge.number], ledger.sent_bytes, ledger.ended)
+            said = (ledger.sent, ledger.received, self._table[edge.number], ledger.sent_bytes, ledger.ended)
             if said != (count, count, count, nbytes, True):
                 self.found.wrong.append(f"{edge.options.name}: {said}, and not {(count, count, count, nbytes, True)}")
             self.found.records += count
@@ -190,8 +190,8 @@ class Soak(ExitStack):
             family = self._edges[writer * LANES].family
             for arena in _arenas(family):
                 for lease in range(arena.slabs):
-                    word = arena.words[arena.lanes_word(lease)]
-                    lanes = [str(lane) for lane, byte in enumerate(word.to_bytes(8, "little")) if byte]
+                    at = arena.lanes_at(lease)
+                    lanes = [str(lane) for lane in range(LANES) if arena.view[at + lane] != FREE]
                     if lanes:
                         self.found.held.append(
                             f"writer {writer}: a slab of {_mib(arena.slab_bytes)} held on lane {', '.join(lanes)}"

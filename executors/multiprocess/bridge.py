@@ -204,7 +204,7 @@ class MultiprocessExecutorBridge(ClosedByBlock):
     def _launch(self, node_id: str, node_type: str, params: Mapping[str, Json]) -> Launch:
         check_sendable(node_id, params)
         if self._wiring is None:
-            self._wiring = Wiring(f"MultiprocessExecutorBridge {self._session_id}")
+            self._wiring = Wiring(f"MultiprocessExecutorBridge {self._session_id}", self._options.wait)
         node = NodeSpec(node_id, node_type, dict(params), self._session_id)
         return Launch(self._wiring, node, self._types, self._options)
 
