@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import deque
 from dataclasses import dataclass
@@ -46,8 +47,12 @@ class Edge:
     reader_bell: int
 
     @property
+    def name(self) -> str:
+        return f"{self.number} (writer {self.writer}, lane {self.lane})"
+
+    @property
     def options(self) -> EdgeOptions:
-        return EdgeOptions(name=f"edge {self.number}", lane=self.lane, max_bytes=_MAX_BYTES)
+        return EdgeOptions(name=self.name, lane=self.lane, max_bytes=_MAX_BYTES)
 
 
 def write(reports: Any, bells: list[Fd], writer: int, seed: int, records: int, edges: list[Edge]) -> None:
@@ -96,7 +101,7 @@ class _Reading:
         number = int(self._numbers[sequence]) if sequence < len(self._numbers) else -1
         if (record.sequence, record.correlation) != (sequence, number):
             raise ValueError(
-                f"{self.edge.options.name}: record {record.sequence} is message {record.correlation}, "
+                f"edge {self.edge.name}: record {record.sequence} is message {record.correlation}, "
                 f"and not record {sequence}, message {number}"
             )
         self._check(number, record.payload, "as it came")
@@ -130,7 +135,7 @@ class _Reading:
         nbytes = int(self._sizes[number])
         if not is_content(payload, self._block, begin_of(self.edge.writer, number), nbytes):
             raise ValueError(
-                f"{self.edge.options.name}: message {number}, of {nbytes} bytes, was damaged {when}: "
+                f"edge {self.edge.name}: message {number}, of {nbytes} bytes, was damaged {when}: "
                 f"{len(payload)} bytes, beginning {bytes(payload[:16])!r}"
             )
 
@@ -140,6 +145,7 @@ def read(reports: Any, bells: list[Fd], seeds: list[int], records: int, edges: l
     progress = Segment.attach(table).view.cast("Q")
     schedules, block_bytes = [Schedule(seed, records) for seed in seeds], block()
     own = _bell(bells, edges[0].reader_bell)
+    logging.getLogger("penstock").setLevel(logging.ERROR)  # it warns of readers that keep too much: these mean to
     try:
         readings = [
             _Reading(edge, schedules[edge.writer], block_bytes, (own, _bell(bells, edge.writer_bell)), progress)

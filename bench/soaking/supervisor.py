@@ -142,7 +142,7 @@ class Soak(ExitStack):
         for edge in self._edges_of(number):
             acknowledged, checked = self._rings[edge.number].statistics().received, self._table[edge.number]
             if not checked - LATE <= acknowledged <= checked:
-                self.found.wrong.append(f"{edge.options.name}: {acknowledged} acknowledged of {checked} checked")
+                self.found.wrong.append(f"edge {edge.name}: {acknowledged} acknowledged of {checked} checked")
             self.found.duplicates += checked - acknowledged
         self._readers[number] = self._start_reader(number)
 
@@ -180,7 +180,7 @@ class Soak(ExitStack):
             nbytes = int(schedule.sizes[schedule.on_lane(edge.lane)].sum())
             said = (ledger.sent, ledger.received, self._table[edge.number], ledger.sent_bytes, ledger.ended)
             if said != (count, count, count, nbytes, True):
-                self.found.wrong.append(f"{edge.options.name}: {said}, and not {(count, count, count, nbytes, True)}")
+                self.found.wrong.append(f"edge {edge.name}: {said}, and not {(count, count, count, nbytes, True)}")
             self.found.records += count
             self.found.data_bytes += nbytes
 
@@ -206,7 +206,7 @@ class Soak(ExitStack):
 
     def _stuck(self) -> str:
         return "; ".join(
-            f"{edge.options.name}: {ring.statistics()}" for edge, ring in zip(self._edges, self._rings, strict=True)
+            f"edge {edge.name}: {ring.statistics()}" for edge, ring in zip(self._edges, self._rings, strict=True)
         )
 
 
