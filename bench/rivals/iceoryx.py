@@ -3,8 +3,7 @@
 Tuned as its documentation says: samples are loaned and written in place, the service does not overflow (a publisher
 that finds no room retries until it is delivered), buffers are as deep as our edges. *Blocking*: an event service beside
 it, notified after every sample, on which the receiver waits when it has none. *Busy poll*: the receiver asks again and
-again, which takes a whole core, so there is no such thing on one core. Its own trap: a sender on the core of its
-receiver must give way itself, as retrying does not sleep.
+again, which takes a whole core, so there is no such thing on one core.
 
 A listener has no descriptor in Python, so it can not be awaited in trio.
 """
