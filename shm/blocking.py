@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from os import sched_yield
 from time import perf_counter_ns
 
-from penstock.shm.channel import ReceiveEnd, SendEnd
+from penstock.shm.channel import BATCH_WAIT_S, ReceiveEnd, SendEnd
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.errors import SendTimeout
 from penstock.shm.patience import Patience
@@ -53,6 +53,12 @@ class Sender(SendEnd):
             self.disarm(waited_ns)
 
     def _sleep(self, nbytes: int, deadline: float | None) -> None:
+        if self.asks_for_several:
+            if self._bell.wait(BATCH_WAIT_S):
+                return
+            self.ask_for_one()
+            if self.ready(nbytes):
+                return
         if deadline is None or self.timeout_s is None:
             self._bell.wait()
         elif not self._bell.wait(deadline - time.monotonic()) and not self.ready(nbytes):
@@ -92,7 +98,7 @@ def wait_any(bell: Doorbell, receivers: Sequence[ReceiveEnd], patience: Patience
         sched_yield()
     news = False
     for receiver in receivers:
-        news |= receiver.arm_to_sleep()
+        news |= receiver.arm()
     try:
         if not news:
             bell.wait()

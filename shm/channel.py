@@ -24,7 +24,7 @@ from penstock.shm.ring import Policy, Ring, Word
 from penstock.shm.slab import Slab, SlabPool
 from penstock.shm.writing import RingWriter
 
-__all__ = ["EdgeOptions", "ReceiveEnd", "SendEnd"]
+__all__ = ["BATCH_WAIT_S", "EdgeOptions", "ReceiveEnd", "SendEnd"]
 
 _READER_WAITING: Final = Word.READER_WAITING
 _WRITER_WAITING: Final = Word.WRITER_WAITING
@@ -34,6 +34,8 @@ _FLAGS: Final = Field.FLAGS
 _PAYLOAD_BYTES: Final = Field.PAYLOAD_BYTES
 _TAIL_BYTES: Final = Field.TAIL_BYTES
 _SHORT_WAIT_NS: Final = 200_000
+BATCH_WAIT_S: Final = 0.002
+"""How long a writer waits for several acknowledgements, before it asks for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class SendEnd:
         """
         options = options or EdgeOptions()
         self._group, self._lane = divmod(options.lane, LANES)
-        self.ring: RingWriter | DroppingWriter = (
+        self.ring: RingWriter = (
             DroppingWriter(ring, options.max_bytes, pool, self._lane)
             if ring.policy is Policy.DROP_OLDEST
             else RingWriter(ring, options.max_bytes)
@@ -139,9 +141,19 @@ class SendEnd:
             return True
 
     def arm(self) -> None:
-        """Before waiting: ask for a ring when there is room."""
+        """Before waiting: ask for a ring when there is room, and where the reader is fast, for several messages."""
         self.ring.ask(self._batch)
         fence()
+
+    @property
+    def asks_for_several(self) -> bool:
+        """Whether `arm` asks for more than one acknowledgement; not to be waited for without an end."""
+        return self._batch > 1
+
+    def ask_for_one(self) -> None:
+        """The others did not come: be content with one."""
+        self._batch = 1
+        self.arm()
 
     def disarm(self, waited_ns: int) -> None:
         """After waiting: no more rings. Where the reader is fast, the next ring is asked for a larger batch."""
@@ -201,7 +213,6 @@ class ReceiveEnd:
         self._peer_bell = peer_bell
         self._leases = LeaseBook(options.name, options.lane % LANES, options.max_leases, marks=drops)
         self._held: deque[tuple[int, View]] = deque()
-        self._armed = False
         if self.ring.acknowledged:
             arenas.let_go(options.lane, self.ring.acknowledged, taken_only=drops)
 
@@ -249,29 +260,21 @@ class ReceiveEnd:
             self._held.popleft()
         fresh_lock().acquire()
         target = self._words[_WRITER_WAITING]
-        if (target and (position >= target or self._armed)) or WEAK_ORDER:
+        if (target and position >= target) or WEAK_ORDER:
             self._peer_bell.ring()
 
     def ready(self) -> bool:
         """Whether `take` would give anything but None."""
         return self.ring.has_news()
 
-    def arm_to_sleep(self) -> bool:
-        """Before sleeping: ask for a ring when there is news; whether there is some by now.
-
-        A writer may wait for more acknowledgements than we give before we have more to read, so it is rung.
-        """
-        self._armed = True
+    def arm(self) -> bool:
+        """Before sleeping: ask for a ring when there is news; whether there is some by now."""
         self._words[_READER_WAITING] = 1
         fresh_lock().acquire()
-        news = self.ring.has_news()
-        if not news and self._words[_WRITER_WAITING]:
-            self._peer_bell.ring()
-        return news
+        return self.ring.has_news()
 
     def disarm(self) -> None:
         """After waiting: no more rings."""
-        self._armed = False
         self._words[_READER_WAITING] = 0
 
     @property

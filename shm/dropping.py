@@ -5,11 +5,12 @@ its own, and the next record is the one behind both: EVICT is the writer's, ACK 
 a record before it looks whether it is still there; the writer evicts one before it looks whether it is claimed; behind
 their fences at least one of them sees the other:
 
-    writer: EVICT = p + 1;  fence;  may the slot of p be written?  only if CLAIM is not p + 1
-    reader: CLAIM = p + 1;  fence;  is p mine?                      only if EVICT is not above p;  then VALID = p + 1
+    writer: EVICT = p + 1;  fence;  may the slot of p be written?  only if CLAIM does not name p
+    reader: CLAIM = p, slot;  fence;  is p mine?                    only if EVICT is not above p;  then VALID = CLAIM
 
 A claimed slot can not be used, so there is one more slot than records, and an index says where each record stands. The
-reader has one record at a time. VALID tells the reader that comes after a crash whether the claimed record was its own.
+reader has one record at a time. VALID tells the reader that comes after a crash whether the claimed record was its own;
+both words name the slot, `(p + 1) << 16 | slot`, as the index may have been used again by then.
 
 ACK holds `position << 1 | parity`, where the parity of the number of received records says which of the two words of
 RECEIVED is right: both change in one store. What lies behind both positions and was not received was dropped, so the
@@ -20,16 +21,20 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Final
 
 from penstock.shm.errors import ChannelClosed, CorruptSegment, EndOfChannel, PeerLost
 from penstock.shm.fence import fence, fence_stores
 from penstock.shm.reading import read_header
-from penstock.shm.record import HEADER, HEADER_BYTES, MAGIC, Field, Flag, Header, Outgoing
+from penstock.shm.record import HEADER_BYTES, Field, Flag, Header, Outgoing
 from penstock.shm.ring import Ring, Word
 from penstock.shm.slab import Slab, SlabPool
-from penstock.shm.writing import write_record
+from penstock.shm.writing import RingWriter
 
 __all__ = ["DroppingReader", "DroppingWriter"]
+
+_SLOT_BITS: Final = Ring.SLOT_BITS
+_SLOT_MASK: Final = (1 << _SLOT_BITS) - 1
 
 
 @dataclass(slots=True)
@@ -42,11 +47,8 @@ class _Kept:
     slab: Slab | None
 
 
-class DroppingWriter:
+class DroppingWriter(RingWriter):
     """The writing side. Goes on at HEAD, so that a restarted writer can take over."""
-
-    free = free_bytes = 0
-    """What fits without making room: nothing, so that `has_room` is always asked."""
 
     def __init__(self, ring: Ring, max_bytes: int, pool: SlabPool, lane: int) -> None:
         """Take the writing side.
@@ -60,21 +62,14 @@ class DroppingWriter:
         Raises:
             CorruptSegment: what stands in the ring makes no sense.
         """
-        self.ring = ring
-        self.inline_bytes: int = ring.slot_bytes - HEADER_BYTES
-        self._words = ring.words
         self._pool = pool
         self._lane = lane
-        self.head: int = self._words[Word.HEAD]
-        self.ended: bool = bool(self._words[Word.ENDED])
-        self._max_bytes = max_bytes
-        self._sent_bytes: int = self._words[Word.SENT_BYTES + (self.head & 1)]
         self._waiting: deque[_Kept] = deque()
         self._waiting_bytes = 0
         self._limbo: _Kept | None = None
         """A record that lies behind both positions, and that the reader has claimed: its slot is not ours yet."""
-        self._free = list(range(len(ring.places)))
-        self._recover()
+        self._unused = list(range(len(ring.places)))
+        super().__init__(ring, max_bytes)
 
     def has_room(self, nbytes: int) -> bool:
         """Always, once the oldest records have made room; afterwards `write` is due.
@@ -101,32 +96,14 @@ class DroppingWriter:
         Raises:
             ValueError: a number of the message has more bits than its field (a time stamp beyond 64, say).
         """
-        ring, head, slot = self.ring, self.head, self._free[-1]
-        nbytes = write_record(ring.view, ring.places[slot], head, message, flags, slab)
-        self._free.pop()
-        self._waiting.append(_Kept(head, slot, nbytes, slab))
-        self._waiting_bytes += nbytes
-        self._sent_bytes += len(message.payload)
+        ring, head, slot = self.ring, self.head, self._unused[-1]
         ring.index[head % ring.capacity] = slot
-        self.head = head = head + 1
-        self._words[Word.SENT_BYTES + (head & 1)] = self._sent_bytes
-        fence_stores()
-        self._words[Word.HEAD] = head
-
-    def end(self) -> None:
-        """Nothing follows. Idempotent."""
-        self.ended = True
-        fence_stores()
-        self._words[Word.ENDED] = 1
-
-    def refuse(self) -> None:
-        """It never does: `has_room` makes room."""
-
-    def ask(self, batch: int) -> None:
-        """It never waits."""
-
-    def stop_asking(self) -> None:
-        """It never waits."""
+        self._at = ring.places[slot]
+        super().write(message, flags, slab)
+        self._unused.pop()
+        self._waiting.append(_Kept(head, slot, message.nbytes, slab))
+        self._waiting_bytes += message.nbytes
+        self.free = 0  # `has_room` is always asked
 
     def _evict_oldest(self) -> None:
         self._words[Word.EVICT] = self._waiting[0].sequence + 1
@@ -147,22 +124,22 @@ class DroppingWriter:
         record = self._waiting.popleft()
         self._waiting_bytes -= record.nbytes
         self._look_at_limbo()
-        if self._words[Word.CLAIM] == record.sequence + 1:
+        if self._words[Word.CLAIM] >> _SLOT_BITS == record.sequence + 1:
             self._limbo = record
         else:
             self._take_back(record)
 
     def _look_at_limbo(self) -> None:
-        if self._limbo is not None and self._words[Word.CLAIM] != self._limbo.sequence + 1:
+        if self._limbo is not None and self._words[Word.CLAIM] >> _SLOT_BITS != self._limbo.sequence + 1:
             self._take_back(self._limbo)
             self._limbo = None
 
     def _take_back(self, record: _Kept) -> None:
-        self._free.append(record.slot)
+        self._unused.append(record.slot)
         if record.slab is not None:
-            record.slab.take_back_untaken(self._lane)
+            record.slab.take_back_untaken(self._lane, record.sequence)
 
-    def _recover(self) -> None:
+    def _take_over(self) -> None:
         """What the ring holds of a writer that is gone."""
         ring, words = self.ring, self._words
         first, claimed = max(words[Word.EVICT], words[Word.ACK] >> 1), words[Word.CLAIM]
@@ -171,16 +148,14 @@ class DroppingWriter:
         for sequence in range(first, self.head):
             self._waiting.append(self._keep(sequence, ring.index[sequence % ring.capacity]))
         self._waiting_bytes = sum(record.nbytes for record in self._waiting)
-        if 0 < claimed <= first:
-            slot = find_record(ring, claimed - 1)  # its entry in the index may have been used again
-            if slot in self._free:
-                self._limbo = self._keep(claimed - 1, slot)
+        if 0 < claimed >> _SLOT_BITS <= first and (slot := claimed & _SLOT_MASK) in self._unused:
+            self._limbo = self._keep((claimed >> _SLOT_BITS) - 1, slot)
 
-    def _keep(self, sequence: int, slot: int | None) -> _Kept:
+    def _keep(self, sequence: int, slot: int) -> _Kept:
         ring = self.ring
-        if slot not in self._free:
+        if slot not in self._unused:
             raise CorruptSegment(f"ring {ring.segment.name}: record {sequence} is said to stand in slot {slot}")
-        self._free.remove(slot)
+        self._unused.remove(slot)
         fields = read_header(ring.view, ring.places[slot], sequence)
         slab = self._pool.find(fields[Field.ARENA], fields[Field.LEASE]) if fields[Field.FLAGS] & Flag.SLAB else None
         return _Kept(sequence, slot, fields[Field.TAIL_BYTES] + fields[Field.PAYLOAD_BYTES], slab)
@@ -205,9 +180,9 @@ class DroppingReader:
         self._received: int = self.words[Word.RECEIVED + (packed & 1)]
         self._in_hand = False
         claimed = self.words[Word.CLAIM]
-        self._resumes = claimed > self.next and claimed == self.words[Word.VALID]
+        self._resumes = claimed >> _SLOT_BITS > self.next and claimed == self.words[Word.VALID]
         if self._resumes:
-            self.next = claimed - 1
+            self.next = (claimed >> _SLOT_BITS) - 1
         else:
             self.words[Word.CLAIM] = 0
 
@@ -233,7 +208,7 @@ class DroppingReader:
         if self._in_hand:
             raise RuntimeError("an edge that drops its oldest gives one record at a time: acknowledge it first")
         ring = self.ring
-        slot = find_record(ring, self.next) if self._resumes else self._claim()
+        slot = self.words[Word.CLAIM] & _SLOT_MASK if self._resumes else self._claim()
         if slot is None:
             return None
         if slot >= len(ring.places):
@@ -279,10 +254,12 @@ class DroppingReader:
                 return self._nothing(position, head, ended=ended, lost=lost)
             fence_stores()
             slot: int = self.ring.index[position % self.ring.capacity]
-            words[Word.CLAIM] = position + 1
+            if slot > _SLOT_MASK:
+                return slot  # nonsense, which `peek` refuses
+            words[Word.CLAIM] = claim = (position + 1) << _SLOT_BITS | slot
             fence()
             if words[Word.EVICT] <= position:
-                words[Word.VALID] = position + 1
+                words[Word.VALID] = claim
                 self.next = position
                 return slot
 
@@ -294,12 +271,3 @@ class DroppingReader:
             raise EndOfChannel("the channel has ended")
         if lost:
             raise PeerLost("the process that writes is gone")
-
-
-def find_record(ring: Ring, sequence: int) -> int | None:
-    """The slot whose header is that of a record, wherever the index has it."""
-    for slot, at in enumerate(ring.places):
-        fields = HEADER.unpack_from(ring.view, at)
-        if fields[0] == MAGIC and fields[4] == sequence:
-            return slot
-    return None

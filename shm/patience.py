@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias, get_args
 
-__all__ = ["WAIT_MODES", "Patience", "WaitMode"]
+__all__ = ["ANSWER_SPIN_NS", "WAIT_MODES", "Patience", "WaitMode"]
 
 WaitMode: TypeAlias = Literal["adaptive", "sleep", "spin"]
 """`adaptive`, as above. `sleep`: never spin. `spin`: spin at every wait, for up to a millisecond, before sleeping."""
@@ -23,6 +23,8 @@ WAIT_MODES: Final[tuple[str, ...]] = get_args(WaitMode)
 
 _SPIN_NS: Final = 50_000
 """About what a wake-up costs: spinning for as long as that at most doubles the price of a wait."""
+ANSWER_SPIN_NS: Final = 150_000
+"""For an answer that is known to be on its way: its maker has to be woken first."""
 _ALWAYS_SPIN_NS: Final = 1_000_000
 _WAKE_UP_NS: Final = 60_000
 """A sleep longer than a spin by this may still have been for something that came within the time of a spin."""
@@ -34,10 +36,15 @@ class Patience:
 
     __slots__ = ("_always", "_pause", "_short_ns", "_skip", "_worth_it", "limit_ns")
 
-    def __init__(self, mode: WaitMode = "adaptive") -> None:
-        """Begin without experience: the first wait sleeps, unless the mode says otherwise."""
+    def __init__(self, mode: WaitMode = "adaptive", spin_ns: int = _SPIN_NS) -> None:
+        """Begin without experience: the first wait sleeps, unless the mode says otherwise.
+
+        Args:
+            mode: how to wait.
+            spin_ns: the longest adaptive spin.
+        """
         self._always = mode == "spin"
-        self.limit_ns: int = _ALWAYS_SPIN_NS if self._always else _SPIN_NS
+        self.limit_ns: int = _ALWAYS_SPIN_NS if self._always else spin_ns
         if mode == "sleep":
             self.limit_ns = 0
         self._short_ns = self.limit_ns + _WAKE_UP_NS if self.limit_ns else 0

@@ -109,6 +109,9 @@ class RingStatistics:
 class Ring:
     """The mapped segment of a ring, of no side: to create it, watch it, and say that one of its sides is gone."""
 
+    SLOT_BITS: Final = 16
+    """Of CLAIM and VALID, for the slot; the rest is for the record."""
+
     def __init__(self, segment: Segment) -> None:
         """Map a ring that exists.
 
@@ -127,7 +130,7 @@ class Ring:
         if (
             self.words[Word.MAGIC] != _RING_MAGIC
             or policy > max(Policy)
-            or self.capacity < 1
+            or not 1 <= self.capacity < 1 << self.SLOT_BITS
             or self.slot_bytes < HEADER_BYTES
             or self.slot_bytes % 64
             or begin + slots * self.slot_bytes > len(self.view)
@@ -188,5 +191,5 @@ class Ring:
         received, position = words[Word.RECEIVED + (acknowledged & 1)], acknowledged >> 1
         claimed = words[Word.CLAIM]
         behind = max(position, words[Word.EVICT])
-        in_hand = int(position < claimed <= behind and claimed == words[Word.VALID])
+        in_hand = int(position < claimed >> self.SLOT_BITS <= behind and claimed == words[Word.VALID])
         return received, behind - received - in_hand, words[Word.HEAD] - behind + in_hand

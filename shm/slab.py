@@ -11,7 +11,7 @@ import contextlib
 import mmap
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -83,9 +83,10 @@ class Slab:
         """The record was not published after all, or its reader is gone for good."""
         self.arena.view[self._lanes_at + lane] = FREE
 
-    def take_back_untaken(self, lane: int) -> None:
-        """The record was dropped, unless its reader had taken it."""
-        if self.arena.view[self._lanes_at + lane] == PUBLISHED:
+    def take_back_untaken(self, lane: int, sequence: int) -> None:
+        """A record was dropped; its reader may have taken it all the same, and the slab may have been used again."""
+        published = self.arena.view[self._lanes_at + lane] == PUBLISHED
+        if published and self.arena.words[self._sequences_word + lane] == sequence:
             self.take_back(lane)
 
     def published(self) -> Iterator[tuple[int, int]]:
@@ -160,17 +161,20 @@ class SlabPool:
     def adopt(self, rings: Mapping[int, Ring]) -> None:
         """Go on with the arenas of a writer that is gone: what it had not published, or had dropped, is free.
 
+        To be done before the edges are opened: they ask for the slabs of their records.
+
         Args:
             rings: its edges by lane.
         """
+        wanted = {lane: _wanted(ring) for lane, ring in rings.items()}  # positions first, then the bytes
         with contextlib.suppress(CorruptSegment):  # there is no such segment: that was all
             for number in range(MAX_ARENAS):
                 arena = Arena(Segment.attach(f"{self._family}.{number}"))
                 self._add(arena, number, self._busy.setdefault(arena.slab_bytes, deque()))
         for slab in self._slabs.values():
             for lane, sequence in slab.published():
-                ring = rings.get(slab.group * LANES + lane)
-                if ring is None or not _is_wanted(ring, sequence):
+                is_wanted = wanted.get(slab.group * LANES + lane)
+                if is_wanted is None or not is_wanted(sequence):
                     slab.take_back(lane)
 
     def release_lane(self, lane: int) -> None:
@@ -272,14 +276,14 @@ def _recycle(free: list[Slab], busy: deque[Slab], looks: int) -> None:
         (free if slab.free else busy).append(slab)
 
 
-def _is_wanted(ring: Ring, sequence: int) -> bool:
-    """Whether a record that nobody has taken yet may still be."""
+def _wanted(ring: Ring) -> Callable[[int], bool]:
+    """Which records that nobody has taken yet may still be. Not those that their writer died before it published."""
     words = ring.words
-    if sequence >= words[Word.HEAD]:
-        return False  # its writer died before it published it
-    if ring.policy != Policy.DROP_OLDEST or words[Word.CLAIM] == sequence + 1:
-        return True
-    return bool(sequence >= max(words[Word.EVICT], words[Word.ACK] >> 1))
+    first, claimed, head = 0, 0, words[Word.HEAD]
+    if ring.policy is Policy.DROP_OLDEST:
+        first = max(words[Word.EVICT], words[Word.ACK] >> 1)
+        claimed = words[Word.CLAIM] >> ring.SLOT_BITS
+    return lambda sequence: first <= sequence < head or sequence + 1 == claimed
 
 
 def slab_class(nbytes: int) -> int:

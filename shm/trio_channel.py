@@ -6,7 +6,7 @@ from time import perf_counter_ns
 
 import trio
 
-from penstock.shm.channel import ReceiveEnd, SendEnd
+from penstock.shm.channel import BATCH_WAIT_S, ReceiveEnd, SendEnd
 from penstock.shm.errors import SendTimeout
 from penstock.shm.record import Outgoing, Record
 from penstock.shm.trio_doorbell import TrioDoorbell
@@ -45,6 +45,11 @@ class TrioSender(SendEnd):
         while not self.offer(message):
             start_ns = perf_counter_ns()
             try:
+                if self.asks_for_several:
+                    with trio.move_on_after(BATCH_WAIT_S) as scope:
+                        await self._bell.until(lambda: self.ready(nbytes), self.patience, self.arm)
+                    if scope.cancelled_caught:
+                        self.ask_for_one()
                 await self._bell.until(lambda: self.ready(nbytes), self.patience, self.arm)
             finally:
                 self.disarm(perf_counter_ns() - start_ns)
@@ -71,7 +76,7 @@ class TrioReceiver(ReceiveEnd):
             return record
         while record is None:
             try:
-                await self._bell.until(self.ready, self.patience, self.arm_to_sleep)
+                await self._bell.until(self.ready, self.patience, self.arm)
             finally:
                 self.disarm()
             record = self.take()

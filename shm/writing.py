@@ -1,8 +1,9 @@
 """The writing side of a ring that keeps what it has, and waits or refuses when it is full.
 
-WRITER_WAITING holds 0, or a target: "ring me when ACK has reached this". A writer that is often woken for a single
-free slot spends its time waking up, so it asks for several; a reader that goes to sleep rings a waiting writer in any
-case (see `channel`), so that the two never wait for each other.
+WRITER_WAITING holds 0, or a target: "ring me when ACK has reached this". A writer that is woken for every free slot
+spends its time waking up, so where the reader is fast it asks for several. The reader may give no more before it gets
+something to read, or before somebody else does whom this writer feeds, so it is patient for a moment only: then it
+asks for one.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from penstock.shm.record import HEADER, HEADER_BYTES, MAGIC, Flag, Outgoing
 from penstock.shm.ring import Ring, Word
 from penstock.shm.slab import Slab
 
-__all__ = ["RingWriter", "write_record"]
+__all__ = ["RingWriter"]
 
 _LARGEST: Final = 1 << 48
 """No payload is larger: more than any machine can hold."""
 _HEAD: Final = Word.HEAD
 _SENT_BYTES: Final = Word.SENT_BYTES
-_IN_SLAB: Final = Flag.SLAB
+_NOWHERE: Final = (0, 0, 0)
 _TAIL_IN_SLAB: Final = Flag.TAIL_IN_SLAB
 
 
@@ -54,11 +55,18 @@ class RingWriter:
         self._words = ring.words
         self._places = ring.places
         self._capacity = ring.capacity
+        self._at = ring.places[self.head % ring.capacity]  # where the next record goes
         self._max_bytes = max_bytes
-        self._acked: int = ring.words[Word.ACK]
+        self._acked = 0
         self._total_bytes = self._acked_bytes = 0
         self._totals = [0] * ring.capacity  # `_total_bytes` after the record in each slot
         self._sent_bytes: int = ring.words[_SENT_BYTES + (self.head & 1)]
+        self._take_over()
+
+    def _take_over(self) -> None:
+        """What the ring holds of a writer that is gone."""
+        ring = self.ring
+        self._acked = ring.words[Word.ACK]
         if not 0 <= self.head - self._acked <= self._capacity:
             raise CorruptSegment(f"ring {ring.segment.name}: {self._acked} acknowledged of {self.head}")
         for sequence in range(self._acked, self.head):
@@ -90,14 +98,47 @@ class RingWriter:
         Raises:
             ValueError: a number of the message has more bits than its field (a time stamp beyond 64, say).
         """
-        head, words = self.head, self._words
-        slot = head % self._capacity
-        nbytes = write_record(self._view, self._places[slot], head, message, flags, slab)
+        view, head, at = self._view, self.head, self._at
+        payload, tail = message.payload, message.tail
+        payload_bytes, tail_bytes = len(payload), len(tail)
+        arena, lease, offset = _NOWHERE if slab is None else slab.reference
+        try:
+            HEADER.pack_into(
+                view,
+                at,
+                MAGIC,
+                message.kind,
+                flags,
+                message.input_port,
+                head,
+                message.correlation,
+                message.input_sequence,
+                message.output_index,
+                tail_bytes,
+                payload_bytes,
+                message.timestamp_ns,
+                monotonic_ns(),
+                arena,
+                lease,
+                offset,
+                message.description,
+            )
+        except struct.error as error:
+            raise ValueError(f"a field of the message does not fit its record: {error}") from None
+        at += HEADER_BYTES
+        if slab is None:
+            view[at : at + payload_bytes] = payload
+            at += payload_bytes
+        if tail_bytes and not flags & _TAIL_IN_SLAB:
+            view[at : at + tail_bytes] = tail
+        nbytes = payload_bytes + tail_bytes
+        words, capacity = self._words, self._capacity
         self.free -= 1
         self.free_bytes -= nbytes
-        self._totals[slot] = self._total_bytes = self._total_bytes + nbytes
-        self._sent_bytes = sent_bytes = self._sent_bytes + len(message.payload)
+        self._totals[head % capacity] = self._total_bytes = self._total_bytes + nbytes
+        self._sent_bytes = sent_bytes = self._sent_bytes + payload_bytes
         self.head = head = head + 1
+        self._at = self._places[head % capacity]
         # Of two words the one that belongs to the next HEAD: whoever dies in between leaves the other one true.
         words[_SENT_BYTES + (head & 1)] = sent_bytes
         if WEAK_ORDER:
@@ -133,47 +174,6 @@ class RingWriter:
             self._acked_bytes = self._totals[(acked - 1) % self._capacity]
         self.free = self._capacity - self.head + acked
         self.free_bytes = self._max_bytes - self._total_bytes + self._acked_bytes
-
-
-def write_record(view: memoryview, at: int, sequence: int, message: Outgoing, flags: int, slab: Slab | None) -> int:
-    """Write a record into its slot, which nobody reads yet; its size without the header.
-
-    Raises:
-        ValueError: a number of the message has more bits than its field.
-    """
-    payload, tail = message.payload, message.tail
-    payload_bytes, tail_bytes = len(payload), len(tail)
-    arena, lease, offset = (0, 0, 0) if slab is None else slab.reference
-    try:
-        HEADER.pack_into(
-            view,
-            at,
-            MAGIC,
-            message.kind,
-            flags,
-            message.input_port,
-            sequence,
-            message.correlation,
-            message.input_sequence,
-            message.output_index,
-            tail_bytes,
-            payload_bytes,
-            message.timestamp_ns,
-            monotonic_ns(),
-            arena,
-            lease,
-            offset,
-            message.description,
-        )
-    except struct.error as error:
-        raise ValueError(f"a field of the message does not fit its record: {error}") from None
-    at += HEADER_BYTES
-    if not flags & _IN_SLAB:
-        view[at : at + payload_bytes] = payload
-        at += payload_bytes
-    if tail_bytes and not flags & _TAIL_IN_SLAB:
-        view[at : at + tail_bytes] = tail
-    return payload_bytes + tail_bytes
 
 
 def record_bytes(ring: Ring, at: int, sequence: int) -> int:

@@ -49,7 +49,8 @@ class _Node:
         self.ready = False
         self.party = launch.party
         self.supervisor = launch.supervisor()
-        self.calls = Calls(node_id, wiring.bell, wiring.sender(requests), wiring.receiver(answers))
+        sender, receiver = wiring.sender(requests), wiring.receiver(answers)
+        self.calls = Calls(node_id, wiring.bell, sender, receiver, answers.options.wait)
         self.task = Background(self._run, f"penstock worker {node_id}")
 
     async def _run(self) -> None:

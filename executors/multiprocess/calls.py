@@ -11,6 +11,7 @@ from penstock.executors.codec import Codec
 from penstock.executors.contract import Internal, IPCError, Json, NodeExecution, RuntimeData, ServiceError, Validation
 from penstock.executors.translate import contract_error
 from penstock.shm.errors import EndOfChannel, OutOfSharedMemory, PeerLost, SharedMemoryError
+from penstock.shm.patience import ANSWER_SPIN_NS, Patience, WaitMode
 from penstock.shm.record import Field, Kind, Outgoing, Record
 from penstock.shm.trio_channel import TrioReceiver, TrioSender
 from penstock.shm.trio_doorbell import TrioDoorbell
@@ -48,7 +49,9 @@ class Calls:
     There is no task that pumps: whoever waits looks at the ring, and hands out what it finds.
     """
 
-    def __init__(self, node_id: str, bell: TrioDoorbell, requests: TrioSender, answers: TrioReceiver) -> None:
+    def __init__(
+        self, node_id: str, bell: TrioDoorbell, requests: TrioSender, answers: TrioReceiver, wait: WaitMode
+    ) -> None:
         self._node_id = node_id
         self._bell = bell
         self._requests = requests
@@ -61,6 +64,7 @@ class Calls:
         self._turn = trio.Lock()
         self._turns = 0
         self._waiting = 0
+        self._patience = Patience(wait, ANSWER_SPIN_NS)
 
     async def call(self, data: RuntimeData, params: Mapping[str, Json]) -> RuntimeData:
         """Give the node a datum and wait for its answer.
@@ -120,7 +124,7 @@ class Calls:
     async def _wait(self, call: _Call) -> None:
         self._waiting += 1
         try:
-            await self._bell.until(call.settled, self._answers.patience, self._answers.arm_to_sleep)
+            await self._bell.until(call.settled, self._patience, self._answers.arm)
         finally:
             self._waiting -= 1
             if not self._waiting:

@@ -180,7 +180,11 @@ class WorkerLoop:
         if record.header[_KIND] == _CALL:
             self._answer(record.correlation, data, port, params)
         else:
-            self._give(self._process(data, port))
+            result = self._process(data, port)
+            if isinstance(result, RuntimeData):  # by far the usual case
+                self._emit(self._main_port, result)
+            else:
+                self._give(result)
         self.busy_ns += perf_counter_ns() - self.bell.waited_ns - before_ns
 
     def _process(self, data: RuntimeData, port: str, params: Mapping[str, Json] = _NONE) -> Any:
@@ -239,9 +243,7 @@ class WorkerLoop:
 
     def _give(self, result: Any) -> None:
         """Emit everything that a call gave."""
-        if isinstance(result, RuntimeData):  # by far the usual case
-            self._emit(self._main_port, result)
-        elif result is not None:
+        if result is not None:
             for data in self._results(result):
                 self._emit(self._main_port, data)
 
