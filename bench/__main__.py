@@ -26,6 +26,7 @@ NAMES = (
     "fanout",
     "chain",
     "conversion",
+    "steps",
     "native",
     "wasm",
     "start",
