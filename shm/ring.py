@@ -21,6 +21,8 @@ __all__ = ["Geometry", "Policy", "Ring", "RingStatistics", "Word"]
 
 _RING_MAGIC: Final = int.from_bytes(b"PSTKRNG2", "little")
 _PAGE: Final = 4096
+_LOOKS: Final = 100
+"""A reader goes on every few microseconds at most; one that seems to go on at each look writes nonsense."""
 
 
 class Policy(enum.IntEnum):
@@ -163,14 +165,11 @@ class Ring:
     def statistics(self) -> RingStatistics:
         """What the words say now: exact, also while both sides are at work."""
         words = self.words
-        while True:
-            acknowledged = words[Word.ACK]
-            if self.policy == Policy.DROP_OLDEST:
-                received, dropped, in_flight = self._with_gaps(acknowledged)
-            else:
-                received, dropped, in_flight = acknowledged, words[Word.REFUSED], words[Word.HEAD] - acknowledged
-            if words[Word.ACK] == acknowledged:
-                break  # else the reader went on meanwhile, and the figures would not fit together
+        if self.policy is Policy.DROP_OLDEST:
+            received, dropped, in_flight = self._with_gaps()
+        else:  # the reader's position first, so that nothing seems to be in flight that is not
+            received = words[Word.ACK]
+            dropped, in_flight = words[Word.REFUSED], words[Word.HEAD] - received
         return RingStatistics(
             self.capacity,
             received + dropped + in_flight,
@@ -185,11 +184,17 @@ class Ring:
             bool(words[Word.READER_LOST]),
         )
 
-    def _with_gaps(self, acknowledged: int) -> tuple[int, int, int]:
+    def _with_gaps(self) -> tuple[int, int, int]:
         """(received, dropped, in flight): what lies behind both positions and was not received was dropped."""
         words = self.words
-        received, position = words[Word.RECEIVED + (acknowledged & 1)], acknowledged >> 1
-        claimed = words[Word.CLAIM]
-        behind = max(position, words[Word.EVICT])
-        in_hand = int(position < claimed >> self.SLOT_BITS <= behind and claimed == words[Word.VALID])
-        return received, behind - received - in_hand, words[Word.HEAD] - behind + in_hand
+        found = (0, 0, 0)
+        for _ in range(_LOOKS):
+            acknowledged = words[Word.ACK]
+            received, position = words[Word.RECEIVED + (acknowledged & 1)], acknowledged >> 1
+            claimed = words[Word.CLAIM]
+            behind = max(position, words[Word.EVICT])
+            in_hand = int(position < claimed >> self.SLOT_BITS <= behind and claimed == words[Word.VALID])
+            found = received, behind - received - in_hand, words[Word.HEAD] - behind + in_hand
+            if words[Word.ACK] == acknowledged:
+                break  # else the reader went on meanwhile, and the figures do not fit together
+        return found
