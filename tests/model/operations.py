@@ -37,7 +37,7 @@ def poll(bell: str, above: int = 0) -> Op:
 
 
 def poll_timed(bell: str) -> Op:
-    """Wait until the bell was rung, for a bounded time: answers 1 when it was, or 0 at any moment: it never is stuck."""
+    """Wait until the bell was rung, for a bounded time: answers 1 when it was, or 0 at any moment; never stuck."""
     return ("poll_timed", bell, 0)
 
 

@@ -4,10 +4,10 @@ One writer, one reader, `capacity` slots of two cells each, a bell for each proc
 `n + 1` in both cells of slot `n % capacity`; 0 is a cell that nobody wrote yet.
 
 A writer without room asks to be woken at a *target*: WRITER_WAITING holds 0, or the ACK from which on it is to be rung,
-so that it is not woken for each record. The reader may give no more before it gets something to read, or before somebody
-else does whom this writer feeds. So a writer that asks for several waits with a timeout, then asks for one, looks again,
-and only then sleeps without an end. Whoever spins before it sleeps only looks again before it stores its waiting flag: that needs no words, and is in the
-model as the moment between the first look and the flag.
+so that it is not woken for each record. The reader may give no more before it gets something to read, or before
+somebody else does whom this writer feeds. So a writer that asks for several waits with a timeout, then asks for one,
+looks again, and only then sleeps without an end. Whoever spins before it sleeps only looks again before it stores its
+waiting flag: that needs no words, and is in the model as the moment between the first look and the flag.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Ring:
     """One ring between two processes: the names of its words.
 
     `batch`: how many acknowledgements its writer waits for, at first. `hold`: how many records its reader takes before
-    it acknowledges them, all at once. `needs`: how many slots must be free for a record; it stands for large records and
-    a bound on bytes, with which a writer may be left without room after it was rung.
+    it acknowledges them, all at once. `needs`: how many slots must be free for a record; it stands for large records
+    and a bound on bytes, with which a writer may be left without room after it was rung.
     """
 
     writer: str
