@@ -51,10 +51,11 @@ def test_the_ledger_is_exact_after_sigkill(capacity: int, messages: int, victim:
 
 
 @pytest.mark.parametrize("victim", ["writer", "reader"])
-@pytest.mark.parametrize(("capacity", "messages"), SIZES)
-def test_a_restarted_process_goes_on(capacity: int, messages: int, victim: str) -> None:
+@pytest.mark.parametrize(("capacity", "messages", "bell"), [(1, 3, True), (2, 3, True), (2, 4, False)])
+def test_a_restarted_process_goes_on(capacity: int, messages: int, bell: bool, victim: str) -> None:
     """A new reader resumes what was taken, a new writer leaves it alone."""
-    Checker(drop_pair(capacity, messages, kills=Kills((victim,), restarts=True))).run()
+    kills = Kills((victim,), restarts=True)
+    Checker(drop_pair(capacity, messages, kills=kills, ends=bell, bell=bell)).run()
 
 
 def test_a_dropping_ring_survives_two_restarts() -> None:
@@ -94,6 +95,19 @@ def test_a_count_that_is_not_committed_with_the_position_is_found() -> None:
     """In between, the ledger is wrong: for ever, if that is where the reader was killed."""
     model = drop_pair(1, 2, Fault.TWO_COMMITS, Kills(("reader",)))
     assert "the ledger says" in (verdict(model) or "")
+
+
+def test_a_claim_that_is_looked_at_twice_is_found() -> None:
+    """It moves on in between: what was in limbo is forgotten, and the writer runs out of slots."""
+    for tso in (True, False):
+        model = drop_pair(1, 3, Fault.CLAIM_LOADED_TWICE, tso=tso)
+        assert "no slot left" in (verdict(model) or "")
+
+
+def test_a_new_writer_that_wants_a_whole_record_where_one_is_claimed_is_found() -> None:
+    """The claim came too late, and the writer died while it used the slot again."""
+    model = drop_pair(1, 3, Fault.CLAIM_MUST_BE_WHOLE, Kills(("writer",), restarts=True))
+    assert "refuses the ring" in (verdict(model) or "")
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ def test_both_sides_may_be_started_again() -> None:
         (LeaseFault.READER_SWEEPS_IN_HAND, "reader restarted", HELD),
         (LeaseFault.READER_SWEEPS_NOTHING, "reader restarted", "leaks with byte 2"),
         (LeaseFault.WRITER_ADOPTS_ALL, "writer restarted", "leaks with byte 1"),
+        (LeaseFault.ADOPTS_FIRST, "writer restarted", "leaks with byte 1"),
     ],
     ids=lambda value: value.name if isinstance(value, LeaseFault) else "",
 )

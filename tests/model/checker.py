@@ -131,6 +131,8 @@ class Checker:
         (kind, subject, value), buffer = thread.op(state), thread.buffer(state)
         if move == "kill":
             return "SIGKILL"
+        if move == "timeout":
+            return f"{kind} {subject} -> timeout"
         if move == "flush":
             return f"... {buffer[0][0]} = {buffer[0][1]} reaches memory"
         if kind == "load":

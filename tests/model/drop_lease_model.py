@@ -10,25 +10,25 @@ While v is claimed the writer can not know: v is in *limbo*, until a later put f
 reader retreated, and 2 or 0 that it took the record and sees to it. The claim is loaded before the byte: a reader that
 took v and acknowledged it in between would otherwise lose a slab that it still holds.
 
-A new reader clears what was taken and acknowledged. A new writer clears what was never published, and what was dropped
-and is not claimed; what was dropped and is claimed is in limbo again.
+A new reader clears what was taken and acknowledged. A new writer first sees what is waiting, and what is dropped and
+claimed and so in limbo again; *then* it clears whatever else nobody took: never published, or dropped and not claimed.
 """
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
 
 from model.behaviour import Body
 from model.drop_model import (
     DropRing,
-    Held,
+    Kept,
+    Slots,
     acknowledge,
-    evict,
-    free_slot,
+    make_room,
     packed,
-    rebuild,
+    publish,
+    recover,
     resume,
     take,
     unpacked,
@@ -38,6 +38,7 @@ from model.lease_model import View, Views, payload
 from model.operations import fail, load, store
 
 FREE, PUBLISHED, TAKEN = 0, 1, 2
+NO_SLAB = -1
 
 
 class LeaseFault(enum.Enum):
@@ -54,6 +55,7 @@ class LeaseFault(enum.Enum):
     READER_SWEEPS_IN_HAND = "a new reader clears the byte of what it is about to resume"
     READER_SWEEPS_NOTHING = "a new reader clears nothing"
     WRITER_ADOPTS_ALL = "a new writer clears nothing"
+    ADOPTS_FIRST = "a new writer looks at CLAIM once for the bytes, and later once more for what is in limbo"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,33 @@ class LeasedRing(DropRing):
     view: View = View.AFTER_ACK
     wrong: LeaseFault = LeaseFault.NONE
 
+    def header(self, record: int, slab: int) -> int:
+        return packed(record, slab)
+
+    def unpack(self, cell: int) -> tuple[int, int]:
+        return unpacked(cell)
+
+    def before_claim(self, record: Kept) -> Body:
+        if self.wrong is LeaseFault.CLAIM_IGNORED:
+            yield from self.take_back(record, None)
+        if self.wrong is LeaseFault.BYTE_BEFORE_CLAIM:
+            return (yield load(byte(record.slab)))
+        return None
+
+    def take_back(self, record: Kept, seen: int | None) -> Body:
+        """Free the slab of a dropped record unless it was taken."""
+        if seen is None:
+            seen = yield load(byte(record.slab))
+        taken = seen == TAKEN and self.wrong is LeaseFault.TAKEN_IGNORED
+        if not (seen == PUBLISHED or taken):
+            return
+        if self.wrong is LeaseFault.SEQUENCE_IGNORED or (yield load(sequence(record.slab))) == record.record:
+            yield store(byte(record.slab), FREE)
+
+    def leave_limbo(self, record: Kept) -> Body:
+        if self.wrong is not LeaseFault.NO_LIMBO and record.slab != NO_SLAB:
+            yield from self.take_back(record, None)
+
     def retreat(self, slot: int) -> Body:
         if self.wrong is LeaseFault.RETREAT_CLEARS:
             yield store(byte(unpacked((yield load(self.cell(slot, 0))))[1]), FREE)
@@ -72,10 +101,6 @@ class LeasedRing(DropRing):
     def memory(self) -> dict[str, int]:
         words = [word(slab) for slab in range(self.slabs) for word in (byte, sequence, payload)]
         return {**super().memory(), **dict.fromkeys(words, 0)}
-
-
-Limbo: TypeAlias = "tuple[int, int] | None"
-"""A record that was claimed when it was dropped, and its slab."""
 
 
 def byte(slab: int) -> str:
@@ -92,73 +117,50 @@ def sequence(slab: int) -> str:
 def writer(at: LeasedRing) -> Body:
     """As many turns as there are records; results in what is still in limbo, if anything is."""
     head = yield load("HEAD")
-    evicted = yield load("EVICT")
-    limbo = yield from _adopt(at, head, evicted)
-    held = yield from rebuild(at, head, evicted)
+    if at.wrong is LeaseFault.ADOPTS_FIRST:
+        yield from _adopt_by_positions(at, head)
+    slots = yield from recover(at, head)
+    if at.wrong not in {LeaseFault.ADOPTS_FIRST, LeaseFault.WRITER_ADOPTS_ALL}:
+        yield from _adopt(at, slots)
+    if at.wrong is LeaseFault.LIMBO_FORGOTTEN and slots.limbo:
+        slots = replace(slots, limbo=replace(slots.limbo, slab=NO_SLAB))
     for _turn in range(at.messages):
-        slab = yield from _free_slab(at)
-        if slab is not None and head < at.messages:
-            evicted, held, limbo = yield from _put(at, head, evicted, held, limbo, slab)
-            head += 1
-    return "in limbo", limbo
+        if head < at.messages:
+            slots, _ = yield from make_room(at, slots)
+            slab = yield from _free_slab(at)
+            if slab is not None:
+                yield store(payload(slab), head + 1)
+                yield store(sequence(slab), head)
+                yield store(byte(slab), PUBLISHED)
+                slots = yield from publish(at, head, slots, slab=slab)
+                head += 1
+    limbo = slots.limbo
+    return "in limbo", limbo and (limbo.record, limbo.slab)
 
 
-def _adopt(at: LeasedRing, head: int, evicted: int) -> Body:
-    """Make of the bytes what the one before would have made of them."""
-    limbo: Limbo = None
+def _adopt(at: LeasedRing, slots: Slots) -> Body:
+    """Whatever nobody took and is neither waiting nor in limbo was dropped, or never published."""
+    wanted = tuple(kept.record for kept in (*slots.waiting, slots.limbo) if kept is not None)
+    for slab in range(at.slabs):
+        if (yield load(byte(slab))) == PUBLISHED and (yield load(sequence(slab))) not in wanted:
+            yield store(byte(slab), FREE)
+
+
+def _adopt_by_positions(at: LeasedRing, head: int) -> Body:
+    evicted = yield load("EVICT")
     oldest = max(evicted, (yield load("NEXT")) >> 1)
     claimed = unpacked((yield load("CLAIM")))[0]
-    for slab in range(at.slabs) if at.wrong is not LeaseFault.WRITER_ADOPTS_ALL else ():
-        if (yield load(byte(slab))) != PUBLISHED:
-            continue
-        number = yield load(sequence(slab))
-        if number >= head or (number < oldest and number != claimed):
-            yield store(byte(slab), FREE)
-        elif number < oldest and at.wrong is not LeaseFault.LIMBO_FORGOTTEN:
-            limbo = (number, slab)
-    return limbo
+    for slab in range(at.slabs):
+        if (yield load(byte(slab))) == PUBLISHED:
+            number = yield load(sequence(slab))
+            if not (oldest <= number < head or number == claimed):
+                yield store(byte(slab), FREE)
 
 
 def _free_slab(at: LeasedRing) -> Body:
     for slab in range(at.slabs):
         if (yield load(byte(slab))) == FREE:
             return slab
-    return None
-
-
-def _put(at: LeasedRing, head: int, evicted: int, held: Held, limbo: Limbo, slab: int) -> Body:
-    """Publish record `head` in a slab; what is evicted, held and in limbo afterwards."""
-    yield store(payload(slab), head + 1)
-    yield store(sequence(slab), head)
-    yield store(byte(slab), PUBLISHED)
-    oldest = max(evicted, (yield load("NEXT")) >> 1)
-    dropped: Limbo = None
-    if head - oldest == at.capacity:
-        dropped = oldest, unpacked((yield load(at.cell(held.index(oldest), 0))))[1]
-        evicted = oldest = yield from evict(at, oldest)
-    early = (yield load(byte(dropped[1]))) if dropped and at.wrong is LeaseFault.BYTE_BEFORE_CLAIM else None
-    claim = yield load("CLAIM")
-    limbo = yield from _settle(at, limbo, claim, None)
-    limbo = (yield from _settle(at, dropped, claim, early)) or limbo
-    slot = free_slot(at, held, oldest, claim)
-    yield store(at.cell(slot, 0), packed(head, slab))
-    yield store(at.index(head), slot)
-    yield store("HEAD", head + 1)
-    return evicted, (*held[:slot], head, *held[slot + 1 :]), limbo
-
-
-def _settle(at: LeasedRing, dropped: Limbo, claim: int, seen: int | None) -> Body:
-    """Free the slab of a dropped record unless it was taken; what can not be known yet is in limbo."""
-    if dropped is None:
-        return None
-    record, slab = dropped
-    if unpacked(claim)[0] == record and at.wrong is not LeaseFault.CLAIM_IGNORED:
-        return None if at.wrong is LeaseFault.NO_LIMBO else dropped
-    if seen is None:
-        seen = yield load(byte(slab))
-    again = at.wrong is not LeaseFault.SEQUENCE_IGNORED and (yield load(sequence(slab))) != record
-    if not again and (seen == PUBLISHED or (seen == TAKEN and at.wrong is LeaseFault.TAKEN_IGNORED)):
-        yield store(byte(slab), FREE)
     return None
 
 
@@ -170,8 +172,8 @@ def reader(at: LeasedRing) -> Body:
     packed_next = yield load("NEXT")
     received = yield load(f"RECEIVED{packed_next & 1}")
     following = packed_next >> 1
-    yield from _sweep(at, following)
     found = yield from resume(at, following)
+    yield from _sweep(at, following)
     views: Views = ()
     while True:
         found = found or (yield from take(at, following))

@@ -11,6 +11,9 @@ Either the writer sees the claim, or the reader sees the eviction. VALID tells a
 the claim was a success. CLAIM names the slot as well as the record: once the record was evicted its place in the index
 is another record's, and neither a new reader nor a new writer could find the slot again.
 
+The writer loads CLAIM once for each record that it takes leave of, and judges by that load what is in limbo, too: with
+a second one the reader may move on in between, and what was in limbo would be forgotten together with its slot.
+
 NEXT carries in its lowest bit which of two words counts what was received, so that one store commits position and
 count together. Nobody but the properties counts what was dropped: it is the gaps.
 """
@@ -18,8 +21,7 @@ count together. Nobody but the properties counts what was dropped: it is the gap
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
 
 from model.behaviour import Body
 from model.operations import FENCE, count, drain, fail, load, poll, ring, store
@@ -45,6 +47,8 @@ class Fault(enum.Enum):
     TWO_COMMITS = "the position and the received count are two words that know nothing of each other"
     READER_ASKS_INDEX = "a new reader looks in the index for the slot of the record it resumes"
     WRITER_ASKS_INDEX = "a new writer looks in the index for the slot that is claimed"
+    CLAIM_LOADED_TWICE = "the writer looks at CLAIM for what is in limbo, and again for what it drops"
+    CLAIM_MUST_BE_WHOLE = "a new writer refuses a ring in which something else stands where CLAIM says"
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,26 @@ class DropRing:
     def cell(self, slot: int, half: int) -> str:
         return f"slot{slot}{'ab'[half]}"
 
+    def header(self, record: int, _slab: int) -> int:
+        """What stands in a slot, for a record and its slab."""
+        return record + 1
+
+    def unpack(self, cell: int) -> tuple[int, int]:
+        """Record and slab, from what stands in a slot."""
+        return cell - 1, 0
+
+    def before_claim(self, record: Kept) -> Body:
+        """What a writer does before it asks whether a dropped record is claimed."""
+        yield from ()
+
+    def take_back(self, record: Kept, seen: int | None) -> Body:
+        """What else a writer does with a record that is dropped and not claimed. `seen`: before it asked."""
+        yield from ()
+
+    def leave_limbo(self, record: Kept) -> Body:
+        """What else a writer does with a record that was claimed when it was dropped, and is no more."""
+        yield from self.take_back(record, None)
+
     def retreat(self, slot: int) -> Body:
         """What else a reader does when its claim came too late."""
         yield from ()
@@ -82,8 +106,29 @@ class DropRing:
         return dict.fromkeys(names, 0)
 
 
-Held: TypeAlias = tuple["int | None", ...]
-"""The record in each slot, as far as its writer knows; None where it does not matter."""
+@dataclass(frozen=True)
+class Kept:
+    """A record that the writer has put in and not seen the last of."""
+
+    record: int
+    slot: int
+    slab: int
+
+
+@dataclass(frozen=True)
+class Slots:
+    """What the writer knows of its slots; `limbo` lies behind both positions, and the reader has claimed it."""
+
+    free: tuple[int, ...]
+    waiting: tuple[Kept, ...] = ()
+    limbo: Kept | None = None
+
+    def freed(self, record: Kept) -> Slots:
+        return replace(self, free=tuple(sorted((*self.free, record.slot))))
+
+    def using(self, slot: int) -> tuple[int, ...]:
+        """The free ones without this."""
+        return tuple(other for other in self.free if other != slot)
 
 
 def delivered(record: int) -> str:
@@ -122,65 +167,109 @@ def tell_reader(at: DropRing, left_out: Fault) -> Body:
 # The writer's side.
 
 
-def put(at: DropRing, head: int, evicted: int, held: Held) -> Body:
-    """Publish record `head`, dropping the oldest when the ring is full; what is evicted and held afterwards."""
-    oldest = max(evicted, (yield load("NEXT")) >> 1)
-    full = head - oldest == at.capacity
-    if full and at.fault is not Fault.EVICT_AFTER_WRITE:
-        evicted = yield from evict(at, oldest)
-    claim = yield load("CLAIM")
-    slot = free_slot(at, held, oldest + full, claim)
+def put(at: DropRing, head: int, slots: Slots) -> Body:
+    """Publish record `head`, dropping the oldest when the ring is full; what is known of the slots afterwards."""
+    slots, evicted = yield from make_room(at, slots)
+    return (yield from publish(at, head, slots, evicted))
+
+
+def publish(at: DropRing, head: int, slots: Slots, evicted: int = 0, slab: int = 0) -> Body:
+    if not slots.free:
+        yield fail("the writer has no slot left")
+    slot = slots.free[0]
     for half in range(at.cells):
-        yield store(at.cell(slot, half), head + 1)
-    if full and at.fault is Fault.EVICT_AFTER_WRITE:
-        evicted = yield from evict(at, oldest)
+        yield store(at.cell(slot, half), at.header(head, slab))
+    if evicted:
+        yield store("EVICT", evicted)
+        yield from fence(at, Fault.NONE)
     words = ((at.index(head), slot), ("HEAD", head + 1))
     for word, value in reversed(words) if at.fault is Fault.INDEX_AFTER_HEAD else words:
         yield store(word, value)
     yield from tell_reader(at, Fault.NO_FENCE_AFTER_HEAD)
-    return evicted, (*held[:slot], head, *held[slot + 1 :])
+    return replace(slots, free=slots.using(slot), waiting=(*slots.waiting, Kept(head, slot, slab)))
 
 
-def evict(at: DropRing, oldest: int) -> Body:
+def make_room(at: DropRing, slots: Slots) -> Body:
+    """The slots that the reader is done with are ours again; one more is, if need be. And EVICT, if it is due later."""
+    slots = yield from _forget_the_read(at, slots)
+    if len(slots.waiting) < at.capacity:
+        return slots, 0
+    evicted = slots.waiting[0].record + 1
     if at.fault is Fault.WRITER_MOVES_NEXT:
-        yield store("NEXT", (oldest + 1) << 1 | (yield load("NEXT")) & 1)
-    else:
-        yield store("EVICT", oldest + 1)
+        yield store("NEXT", evicted << 1 | (yield load("NEXT")) & 1)
+    elif at.fault is not Fault.EVICT_AFTER_WRITE:
+        yield store("EVICT", evicted)
     yield from fence(at, Fault.NO_FENCE_AFTER_EVICT)
-    return oldest + 1
+    slots = yield from _take_leave(at, slots)
+    return slots, evicted if at.fault is Fault.EVICT_AFTER_WRITE else 0
 
 
-def free_slot(at: DropRing, held: Held, oldest: int, claim: int) -> int:
-    """There always is one: at most capacity - 1 records are live, and one more is claimed."""
-    record, slot = unpacked(claim)
-    claimed = {slot} if record >= 0 else set()
-    if at.fault is Fault.WRITER_ASKS_INDEX:
-        claimed = {slot for slot, there in enumerate(held) if there == record}
-    if at.fault is Fault.CLAIM_IGNORED:
-        claimed = set()
-    free = {slot for slot, there in enumerate(held) if there is None or there < oldest}
-    return min(free - claimed)
+def _forget_the_read(at: DropRing, slots: Slots) -> Body:
+    position = (yield load("NEXT")) >> 1
+    if slots.limbo is not None:
+        slots = yield from _look_at_limbo(at, slots, (yield load("CLAIM")))
+    while slots.waiting and slots.waiting[0].record < position:
+        slots = yield from _take_leave(at, slots)
+    return slots
 
 
-def rebuild(at: DropRing, head: int, evicted: int) -> Body:
-    """What a new writer knows of the slots: the live records of the index. What is claimed, CLAIM says at each put."""
-    held: Held = (None,) * at.slots
-    oldest = max(evicted, (yield load("NEXT")) >> 1)
-    if at.fault is Fault.WRITER_ASKS_INDEX:
-        oldest = min(oldest, max(0, unpacked((yield load("CLAIM")))[0]))
-    for record in range(oldest, head):
+def _take_leave(at: DropRing, slots: Slots) -> Body:
+    """The oldest record lies behind both positions: its slot is ours again, unless the reader has it in hand."""
+    record, slots = slots.waiting[0], replace(slots, waiting=slots.waiting[1:])
+    early = yield from at.before_claim(record)
+    claim = yield load("CLAIM")
+    slots = yield from _look_at_limbo(at, slots, claim)
+    if at.fault is Fault.CLAIM_LOADED_TWICE:
+        claim = yield load("CLAIM")
+    if unpacked(claim)[0] == record.record and at.fault is not Fault.CLAIM_IGNORED:
+        return replace(slots, limbo=record)
+    yield from at.take_back(record, early)
+    return slots.freed(record)
+
+
+def _look_at_limbo(at: DropRing, slots: Slots, claim: int) -> Body:
+    limbo = slots.limbo
+    if limbo is None or unpacked(claim)[0] == limbo.record:
+        return slots
+    yield from at.leave_limbo(limbo)
+    return replace(slots, limbo=None).freed(limbo)
+
+
+def recover(at: DropRing, head: int) -> Body:
+    """What a new writer knows: the live records of the index; and the one that is claimed, if it is whole.
+
+    It lies behind both positions, so it is in hand, or was, or was claimed too late. In the last case its slot may have
+    been used again, even half written by a writer that died then: what stands there is no record of that number.
+    """
+    evicted = yield load("EVICT")
+    first = max(evicted, (yield load("NEXT")) >> 1)
+    claim = yield load("CLAIM")
+    slots = Slots(tuple(range(at.slots)))
+    for record in range(first, head):
         slot = yield load(at.index(record))
-        held = (*held[:slot], record, *held[slot + 1 :])
-    return held
+        _, slab = at.unpack((yield load(at.cell(slot, 0))))
+        slots = replace(slots, free=slots.using(slot), waiting=(*slots.waiting, Kept(record, slot, slab)))
+    record, slot = unpacked(claim)
+    if not 0 <= record < first:
+        return slots
+    if at.fault is Fault.WRITER_ASKS_INDEX:
+        slot = yield load(at.index(record))
+    if slot not in slots.free:
+        return slots
+    there, slab = at.unpack((yield load(at.cell(slot, 0))))
+    if there == record:
+        return replace(slots, free=slots.using(slot), limbo=Kept(record, slot, slab))
+    if at.fault is Fault.CLAIM_MUST_BE_WHOLE:
+        yield fail(f"the new writer finds record {there} where {record} is claimed, and refuses the ring")
+    return slots
 
 
 def writer(at: DropRing, *, ends: bool = True) -> Body:
     """Publishes what is not published yet; goes on at HEAD. One that does not end stands for one that is idle."""
     head = yield load("HEAD")
-    evicted = yield load("EVICT")
-    held = yield from rebuild(at, head, evicted)
+    slots = yield from recover(at, head)
     while head < at.messages:
-        evicted, held = yield from put(at, head, evicted, held)
+        slots = yield from put(at, head, slots)
         head += 1
     if ends:
         yield store("ENDED", 1)

@@ -77,11 +77,12 @@ def drop_pair(
     *,
     cells: int = 1,
     ends: bool = True,
+    bell: bool = True,
     tso: bool = True,
     reduced: bool = True,
 ) -> Model:
     """A writer that never waits, and a reader that reads to the end."""
-    at = DropRing(capacity, messages, fault, cells)
+    at = DropRing(capacity, messages, fault, cells, bell)
     processes = [
         Process("writer", partial(writer, at, ends=ends), killable="writer" in kills.victims),
         Process("reader", partial(reader, at, ends=ends), killable="reader" in kills.victims),

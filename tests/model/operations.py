@@ -36,6 +36,11 @@ def poll(bell: str, above: int = 0) -> Op:
     return ("poll", bell, above)
 
 
+def poll_timed(bell: str) -> Op:
+    """Wait until the bell was rung, for a bounded time: answers 1 when it was, or 0 at any moment; never stuck."""
+    return ("poll_timed", bell, 0)
+
+
 def drain(bell: str) -> Op:
     """Read the eventfd to 0; taken to order nothing."""
     return ("drain", bell, 0)

@@ -4,10 +4,10 @@ One writer, one reader, `capacity` slots of two cells each, a bell for each proc
 `n + 1` in both cells of slot `n % capacity`; 0 is a cell that nobody wrote yet.
 
 A writer without room asks to be woken at a *target*: WRITER_WAITING holds 0, or the ACK from which on it is to be rung,
-so that it is not woken for each record. A process that goes to sleep, whatever for, first rings the writers of all the
-rings it reads that still wait: what it has acknowledged may be less than they hoped for, and it may wait for them.
-Whoever spins before it sleeps only looks again before it stores its waiting flag: that needs no words, and is in the
-model as the moment between the first look and the flag.
+so that it is not woken for each record. The reader may give no more before it gets something to read, or before
+somebody else does whom this writer feeds. So a writer that asks for several waits with a timeout, then asks for one,
+looks again, and only then sleeps without an end. Whoever spins before it sleeps only looks again before it stores its
+waiting flag: that needs no words, and is in the model as the moment between the first look and the flag.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from model.behaviour import Body
-from model.operations import FENCE, count, drain, fail, load, poll, ring, store
+from model.operations import FENCE, count, drain, fail, load, poll, poll_timed, ring, store
 
 
 class Fault(enum.Enum):
@@ -39,8 +39,9 @@ class Fault(enum.Enum):
     ACK_BEFORE_READ = "the record is acknowledged before its payload is read"
     RINGS_AT_THE_TARGET_ONLY = "the reader rings when ACK is the writer's target, not when it has jumped over it"
     TARGET_BEYOND_HEAD = "the writer asks for more acknowledgements than there are records"
-    SLEEPY_READER = "a reader that waits for news rings no writer that waits for it"
-    SLEEPY_STAGE = "a process that waits for room rings no writer that waits for it"
+    KEEPS_THE_BATCH = "after the timeout the writer sleeps without an end, and its target is that of the batch"
+    NO_FENCE_AFTER_TARGET_FOR_ONE = "the writer looks again without a fence after its target for one"
+    NO_LOOK_AFTER_TARGET_FOR_ONE = "the writer does not look again after its target for one"
     SILENT_SUPERVISOR = "the supervisor does not ring the neighbours of a process that has ended"
 
 
@@ -48,8 +49,9 @@ class Fault(enum.Enum):
 class Ring:
     """One ring between two processes: the names of its words.
 
-    `batch`: how many acknowledgements its writer waits for. `hold`: how many records its reader takes before it
-    acknowledges them, all at once.
+    `batch`: how many acknowledgements its writer waits for, at first. `hold`: how many records its reader takes before
+    it acknowledges them, all at once. `needs`: how many slots must be free for a record; it stands for large records
+    and a bound on bytes, with which a writer may be left without room after it was rung.
     """
 
     writer: str
@@ -60,6 +62,7 @@ class Ring:
     cells: int = 2
     batch: int = 1
     hold: int = 1
+    needs: int = 1
 
     @property
     def name(self) -> str:
@@ -85,9 +88,9 @@ class Ring:
     def delivered(self, record: int) -> str:
         return f"{self.name}.delivered{record}"
 
-    def target(self, head: int) -> int:
-        """What a writer that finds the ring full at `head` waits for."""
-        return head + 1 if self.fault is Fault.TARGET_BEYOND_HEAD else head - self.capacity + self.batch
+    def target(self, head: int, seen: int, batch: int) -> int:
+        """What a writer at `head` waits for, when so many acknowledgements as it has `seen` leave it without room."""
+        return head + 1 if self.fault is Fault.TARGET_BEYOND_HEAD else min(seen + batch, head)
 
     def memory(self) -> dict[str, int]:
         names = [self.HEAD, self.ACK, self.ENDED, self.READER_WAITING, self.WRITER_WAITING]
@@ -113,12 +116,12 @@ def _ring_if(waiting: str, bell: str) -> Body:
 # The writer's side: RingWriter, SendEnd, Sender.
 
 
-def send(at: Ring, head: int, reads: Rings = ()) -> Body:
-    """Publish record `head`; False when the reader is lost. `reads`: the rings that this process reads."""
-    room = yield from has_room(at, head)
+def send(at: Ring, head: int) -> Body:
+    """Publish record `head`; False when the reader is lost."""
+    room, seen = yield from has_room(at, head)
     while room == "full":
-        yield from _wait_for_room(at, head, reads)
-        room = yield from has_room(at, head)
+        yield from _wait_for_room(at, head, seen)
+        room, seen = yield from has_room(at, head)
     if room == "lost":
         return False
     if at.fault is Fault.HEAD_BEFORE_PAYLOAD:
@@ -132,28 +135,41 @@ def send(at: Ring, head: int, reads: Rings = ()) -> Body:
 
 
 def has_room(at: Ring, head: int) -> Body:
-    """'room', 'full', or 'lost': that the reader is gone is looked at only when the ring seems full."""
-    if head - (yield load(at.ACK)) < at.capacity:
-        return "room"
-    return "lost" if (yield load(at.READER_LOST)) else "full"
+    """'room', 'full' with what is acknowledged, or 'lost', which is looked at only when the ring seems full."""
+    seen = yield load(at.ACK)
+    if head - seen + at.needs <= at.capacity:
+        return "room", 0
+    return ("lost", 0) if (yield load(at.READER_LOST)) else ("full", seen)
 
 
-def _wait_for_room(at: Ring, head: int, reads: Rings) -> Body:
+def _wait_for_room(at: Ring, head: int, seen: int) -> Body:
     room = "full"
     if at.fault is Fault.WRITER_CHECKS_BEFORE_FLAG:
-        room = yield from has_room(at, head)
-    yield store(at.WRITER_WAITING, at.target(head))
+        room, seen = yield from has_room(at, head)
+    yield store(at.WRITER_WAITING, at.target(head, seen, at.batch))
     yield from _fence(at, Fault.NO_FENCE_AFTER_WRITER_WAITING)
     if at.fault is Fault.WRITER_CLEARS_BEFORE_CHECK:
         yield store(at.WRITER_WAITING, 0)
     if at.fault is not Fault.WRITER_CHECKS_BEFORE_FLAG:
-        room = yield from has_room(at, head)
+        room, seen = yield from has_room(at, head)
     if room == "full":
-        if at.fault is not Fault.SLEEPY_STAGE:
-            yield from _ring_waiting_writers(reads)
-        yield poll(at.writer_bell)
-        yield drain(at.writer_bell)
+        yield from _sleep(at, head, seen)
     yield store(at.WRITER_WAITING, 0)
+
+
+def _sleep(at: Ring, head: int, seen: int) -> Body:
+    """Until the bell is rung, or there is room all the same."""
+    rung = at.batch > 1 and (yield poll_timed(at.writer_bell))
+    if not rung:
+        if at.batch > 1 and at.fault is not Fault.KEEPS_THE_BATCH:
+            yield store(at.WRITER_WAITING, at.target(head, seen, 1))
+            yield from _fence(at, Fault.NO_FENCE_AFTER_TARGET_FOR_ONE)
+            if at.fault is not Fault.NO_LOOK_AFTER_TARGET_FOR_ONE:
+                room, _ = yield from has_room(at, head)
+                if room != "full":
+                    return
+        yield poll(at.writer_bell)
+    yield drain(at.writer_bell)
 
 
 def end(at: Ring) -> Body:
@@ -205,17 +221,17 @@ def has_news(rings: Rings, positions: Positions) -> Body:
     return False
 
 
-def receive(rings: Rings, positions: Positions, reads: Rings = ()) -> Body:
-    """(index of a ring, 'record' or 'over'). `reads`: the rings that this process reads, when they are more."""
+def receive(rings: Rings, positions: Positions) -> Body:
+    """(index of a ring, 'record' or 'over')."""
     while True:
         for index, at in enumerate(rings):
             found = yield from read(at, positions[index])
             if found != "empty":
                 return index, found
-        yield from _wait_for_news(rings, positions, reads or rings)
+        yield from _wait_for_news(rings, positions)
 
 
-def _wait_for_news(rings: Rings, positions: Positions, reads: Rings) -> Body:
+def _wait_for_news(rings: Rings, positions: Positions) -> Body:
     fault, bell = rings[0].fault, rings[0].reader_bell
     news = False
     if fault is Fault.READER_CHECKS_BEFORE_FLAG:
@@ -228,17 +244,10 @@ def _wait_for_news(rings: Rings, positions: Positions, reads: Rings) -> Body:
     if fault is not Fault.READER_CHECKS_BEFORE_FLAG:
         news = yield from has_news(rings, positions)
     if not news:
-        if fault is not Fault.SLEEPY_READER:
-            yield from _ring_waiting_writers(reads)
         yield poll(bell)
         yield drain(bell)
     for at in rings:
         yield store(at.READER_WAITING, 0)
-
-
-def _ring_waiting_writers(reads: Rings) -> Body:
-    for at in reads:
-        yield from _ring_if(at.WRITER_WAITING, at.writer_bell)
 
 
 def take(at: Ring, position: int) -> Body:

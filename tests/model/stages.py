@@ -12,7 +12,7 @@ def stage(source: Ring, sink: Ring) -> Body:
     position = yield load(source.ACK)
     while (yield from receive((source,), (position,))) == (0, "record"):
         yield from take(source, position)
-        if not (yield from send(sink, position, (source,))):
+        if not (yield from send(sink, position)):
             return False
         position += 1
         yield from acknowledge(source, position)
@@ -38,7 +38,7 @@ def multiplier(source: Ring, sink: Ring, outputs: tuple[int, ...]) -> Body:
         yield from receive((source,), (record,))
         yield from take(source, record)
         for _ in range(times):
-            if not (yield from send(sink, sent, (source,))):
+            if not (yield from send(sink, sent)):
                 return False
             sent += 1
         yield from acknowledge(source, record + 1)
@@ -51,12 +51,12 @@ def zipper(left: Ring, right: Ring) -> Body:
     both = (left, right)
     for record in range(left.messages):
         for at in both:
-            yield from receive((at,), (record,), both)
+            yield from receive((at,), (record,))
             yield from take(at, record)
         for at in both:
             yield from acknowledge(at, record + 1)
     position = left.messages
-    while (yield from receive((right,), (position,), both)) == (0, "record"):
+    while (yield from receive((right,), (position,))) == (0, "record"):
         yield from take(right, position)
         position += 1
         yield from acknowledge(right, position)

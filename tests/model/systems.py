@@ -126,11 +126,12 @@ def pair(
     ends: bool = True,
     batch: int = 1,
     hold: int = 1,
+    needs: int = 1,
     tso: bool = True,
     reduced: bool = False,
 ) -> Model:
     """A writer and a reader; without an end the reader stops by itself after the last record."""
-    at = Ring("writer", "reader", capacity, messages, fault, batch=batch, hold=hold)
+    at = Ring("writer", "reader", capacity, messages, fault, batch=batch, hold=hold, needs=needs)
     read = partial(reader, at, records=None if ends else messages)
     bodies = {"writer": partial(writer, at, ends=ends), "reader": read}
     return assemble((at,), bodies, kills, *extra, tso=tso, reduced=reduced)
@@ -163,7 +164,7 @@ def merge(capacity: int, messages: int, kills: Kills = NOBODY) -> Model:
 def diamond(fault: Fault = Fault.NONE) -> Model:
     """A source, a node that makes more records than it gets, and one that pairs the two: a graph that needs no growth.
 
-    The source may wait for two acknowledgements of a node that gives one, and then waits itself for room.
+    The source asks for two acknowledgements of a node that gives one, and then waits itself for room.
     """
     wide = Ring("source", "node", 2, 3, fault, cells=0, batch=2)
     narrow = Ring("source", "zip", 1, 3, fault, cells=0)

@@ -126,7 +126,7 @@ class Thread:
         return number
 
     def _compile(self, number: int, state: int, *, private: bool) -> dict[str, Move]:
-        """`step`, `flush`, `kill`, and `die`: a step that is the last one."""
+        """`step`, `timeout`, `flush`, `kill`, and `die`: a step that is the last one."""
         (kind, subject, _), (position, buffer) = self.op(state), self._places[number]
         moves: dict[str, Move] = {}
         if kind == "fail":
@@ -137,6 +137,8 @@ class Thread:
             return moves
         if not (buffer and kind in {"fence", "ring"}):
             moves["step"] = self._step(number, *self.op(state))
+        if kind == "poll_timed":
+            moves["timeout"] = _add(self._delta(number, self._behaviour.after(position, 0), buffer))
         if self.process.killable and self._reduced and kind in EFFECTS and "step" in moves:
             moves["die"] = self._then_die(moves["step"])
         # When reduced: whose last steps nobody could notice might as well have been killed before them.
@@ -172,6 +174,8 @@ class Thread:
             return _add(after(0, (*buffer, (subject, value))))
         if kind == "poll":
             return _poll(self._layout.word(subject), value, after(0))
+        if kind == "poll_timed":
+            return _poll(self._layout.word(subject), 0, after(1))
         if kind == "count":
             return _add(after(0) + (1 << self._layout.word(subject)))
         return self._write(subject, value, after(0))
