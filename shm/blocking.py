@@ -31,6 +31,9 @@ class Sender(SendEnd):
             return
         deadline = None if self.timeout_s is None else time.monotonic() + self.timeout_s
         while not self.offer(message):
+            # Not where it sleeps: a bell that rings for other edges all the time would put it off for ever.
+            if deadline is not None and self.timeout_s is not None and time.monotonic() >= deadline:
+                raise SendTimeout(self.timeout_s)
             self._wait(message.nbytes, deadline)
 
     def _wait(self, nbytes: int, deadline: float | None) -> None:
@@ -59,10 +62,7 @@ class Sender(SendEnd):
             self.ask_for_one()
             if self.ready(nbytes):
                 return
-        if deadline is None or self.timeout_s is None:
-            self._bell.wait()
-        elif not self._bell.wait(deadline - time.monotonic()) and not self.ready(nbytes):
-            raise SendTimeout(self.timeout_s)
+        self._bell.wait(None if deadline is None else deadline - time.monotonic())
 
 
 class Receiver(ReceiveEnd):

@@ -35,6 +35,8 @@ __all__ = ["DroppingReader", "DroppingWriter"]
 
 _SLOT_BITS: Final = Ring.SLOT_BITS
 _SLOT_MASK: Final = (1 << _SLOT_BITS) - 1
+_POSITIONS: Final = 1 << 64 - _SLOT_BITS
+"""No position is larger: a claim has no more bits for it."""
 
 
 @dataclass(slots=True)
@@ -170,6 +172,11 @@ class DroppingReader:
     """
 
     def __init__(self, ring: Ring) -> None:
+        """Take the reading side.
+
+        Raises:
+            CorruptSegment: what stands in the ring makes no sense.
+        """
         self.ring = ring
         self.words: memoryview = ring.words
         self.view: memoryview = ring.view
@@ -178,6 +185,8 @@ class DroppingReader:
         packed = self.words[Word.ACK]
         self.next: int = packed >> 1
         self._received: int = self.words[Word.RECEIVED + (packed & 1)]
+        if self._received > self.next:
+            raise CorruptSegment(f"ring {ring.segment.name}: {self._received} received of {self.next}")
         self._in_hand = False
         claimed = self.words[Word.CLAIM]
         self._resumes = claimed >> _SLOT_BITS > self.next and claimed == self.words[Word.VALID]
@@ -252,6 +261,8 @@ class DroppingReader:
             if position >= head:
                 words[Word.CLAIM] = 0
                 return self._nothing(position, head, ended=ended, lost=lost)
+            if head >= _POSITIONS:
+                raise CorruptSegment(f"the writer is at {head}, and no record has that number")
             fence_stores()
             slot: int = self.ring.index[position % self.ring.capacity]
             if slot > _SLOT_MASK:
