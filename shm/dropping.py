@@ -19,6 +19,7 @@ ledger is exact by construction (`Ring.statistics`). `tests/model/drop_model.py`
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from dataclasses import dataclass
 from typing import Final
@@ -151,14 +152,15 @@ class DroppingWriter(RingWriter):
             self._waiting.append(self._keep(sequence, ring.index[sequence % ring.capacity]))
         self._waiting_bytes = sum(record.nbytes for record in self._waiting)
         if 0 < claimed >> _SLOT_BITS <= first and (slot := claimed & _SLOT_MASK) in self._unused:
-            self._limbo = self._keep((claimed >> _SLOT_BITS) - 1, slot)
+            with contextlib.suppress(CorruptSegment):  # claimed too late: the slot was used again, its reader retreats
+                self._limbo = self._keep((claimed >> _SLOT_BITS) - 1, slot)
 
     def _keep(self, sequence: int, slot: int) -> _Kept:
         ring = self.ring
         if slot not in self._unused:
             raise CorruptSegment(f"ring {ring.segment.name}: record {sequence} is said to stand in slot {slot}")
-        self._unused.remove(slot)
         fields = read_header(ring.view, ring.places[slot], sequence)
+        self._unused.remove(slot)
         slab = self._pool.find(fields[Field.ARENA], fields[Field.LEASE]) if fields[Field.FLAGS] & Flag.SLAB else None
         return _Kept(sequence, slot, fields[Field.TAIL_BYTES] + fields[Field.PAYLOAD_BYTES], slab)
 
