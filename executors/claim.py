@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,13 +29,13 @@ def claim_from(pool: SlabPool) -> Callable[..., npt.NDArray[Any]]:
         kind = np.dtype(dtype)
         if kind.hasobject:
             raise Validation(f"an array of Python objects ({kind}) can not be sent: claim a numeric dtype")
-        sizes = (shape,) if isinstance(shape, int) else tuple(shape)
-        nbytes = math.prod(sizes) * kind.itemsize
+        sizes = tuple(shape) if isinstance(shape, Sequence | np.ndarray) else (operator.index(shape),)
+        nbytes = math.prod(map(int, sizes)) * kind.itemsize
         if nbytes <= _INLINE_BYTES:
             return np.empty(sizes, kind)
         try:
             memory = pool.claim(nbytes)
-        except OutOfSharedMemory as error:
+        except (OutOfSharedMemory, OverflowError) as error:
             raise AllocationFailed(f"claim{sizes}: {error}") from error
         return loans.lend(memory, sizes, kind)
 

@@ -113,12 +113,17 @@ class DroppingWriter(RingWriter):
         fence()
         self._take_leave()
 
+    def is_wanted(self, sequence: int) -> bool:
+        """Of a writer that takes over: whether a record that was not taken yet may still be."""
+        in_limbo = self._limbo is not None and self._limbo.sequence == sequence
+        return in_limbo or (bool(self._waiting) and self._waiting[0].sequence <= sequence < self.head)
+
     def _forget_the_read(self) -> None:
         """Take the slots back whose records the reader is done with."""
         position = self._words[Word.ACK] >> 1
         if position > self.head:
             raise CorruptSegment(f"the reader is at {position} of {self.head}")
-        self._look_at_limbo()
+        self._look_at_limbo(self._words[Word.CLAIM])
         while self._waiting and self._waiting[0].sequence < position:
             self._take_leave()
 
@@ -126,14 +131,15 @@ class DroppingWriter(RingWriter):
         """The oldest record lies behind both positions: its slot is ours again, unless the reader has it in hand."""
         record = self._waiting.popleft()
         self._waiting_bytes -= record.nbytes
-        self._look_at_limbo()
-        if self._words[Word.CLAIM] >> _SLOT_BITS == record.sequence + 1:
+        claim = self._words[Word.CLAIM]  # once: between two looks the reader may go from one record to the other
+        self._look_at_limbo(claim)
+        if claim >> _SLOT_BITS == record.sequence + 1:
             self._limbo = record
         else:
             self._take_back(record)
 
-    def _look_at_limbo(self) -> None:
-        if self._limbo is not None and self._words[Word.CLAIM] >> _SLOT_BITS != self._limbo.sequence + 1:
+    def _look_at_limbo(self, claim: int) -> None:
+        if self._limbo is not None and claim >> _SLOT_BITS != self._limbo.sequence + 1:
             self._take_back(self._limbo)
             self._limbo = None
 

@@ -165,11 +165,13 @@ class Ring:
     def statistics(self) -> RingStatistics:
         """What the words say now: exact, also while both sides are at work."""
         words = self.words
-        if self.policy is Policy.DROP_OLDEST:
-            received, dropped, in_flight = self._with_gaps()
-        else:  # the reader's position first, so that nothing seems to be in flight that is not
-            received = words[Word.ACK]
-            dropped, in_flight = words[Word.REFUSED], words[Word.HEAD] - received
+        look = self._look_for_gaps if self.policy is Policy.DROP_OLDEST else self._look
+        positions = (words[Word.ACK], words[Word.EVICT])
+        for _ in range(_LOOKS):
+            received, dropped, in_flight = look(*positions)
+            before, positions = positions, (words[Word.ACK], words[Word.EVICT])
+            if positions == before:
+                break  # else a side went on meanwhile, and the figures do not fit together
         return RingStatistics(
             self.capacity,
             received + dropped + in_flight,
@@ -184,17 +186,18 @@ class Ring:
             bool(words[Word.READER_LOST]),
         )
 
-    def _with_gaps(self) -> tuple[int, int, int]:
-        """(received, dropped, in flight): what lies behind both positions and was not received was dropped."""
+    def _look(self, acknowledged: int, _: int) -> tuple[int, int, int]:
+        """(received, dropped, in flight)."""
+        return acknowledged, self.words[Word.REFUSED], self.words[Word.HEAD] - acknowledged
+
+    def _look_for_gaps(self, acknowledged: int, evicted: int) -> tuple[int, int, int]:
+        """(received, dropped, in flight): what lies behind both positions and was not received was dropped.
+
+        CLAIM after EVICT, so that a claim in time is seen. Whether it was is not known before VALID says so: what is
+        claimed counts as in hand.
+        """
         words = self.words
-        found = (0, 0, 0)
-        for _ in range(_LOOKS):
-            acknowledged = words[Word.ACK]
-            received, position = words[Word.RECEIVED + (acknowledged & 1)], acknowledged >> 1
-            claimed = words[Word.CLAIM]
-            behind = max(position, words[Word.EVICT])
-            in_hand = int(position < claimed >> self.SLOT_BITS <= behind and claimed == words[Word.VALID])
-            found = received, behind - received - in_hand, words[Word.HEAD] - behind + in_hand
-            if words[Word.ACK] == acknowledged:
-                break  # else the reader went on meanwhile, and the figures do not fit together
-        return found
+        received, position = words[Word.RECEIVED + (acknowledged & 1)], acknowledged >> 1
+        behind = max(position, evicted)
+        in_hand = int(position < words[Word.CLAIM] >> self.SLOT_BITS <= behind)
+        return received, behind - received - in_hand, words[Word.HEAD] - behind + in_hand

@@ -7,11 +7,11 @@ fits; it never shrinks during a run.
 
 from __future__ import annotations
 
-import contextlib
 import mmap
+import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -20,8 +20,7 @@ import numpy.typing as npt
 from penstock.shm.arena import FREE, LANES, MAX_ARENAS, PUBLISHED, Arena, arena_bytes
 from penstock.shm.errors import CorruptSegment, OutOfSharedMemory
 from penstock.shm.record import Outgoing
-from penstock.shm.ring import Policy, Ring, Word
-from penstock.shm.segment import Segment, available_bytes
+from penstock.shm.segment import Segment, available_bytes, discard
 
 __all__ = ["Slab", "SlabPool", "slab_class"]
 
@@ -89,15 +88,15 @@ class Slab:
         if published and self.arena.words[self._sequences_word + lane] == sequence:
             self.take_back(lane)
 
-    def published(self) -> Iterator[tuple[int, int]]:
-        """(lane of the group, sequence) of each reader that was given the slab and has not released it."""
-        for lane in range(LANES):
-            if self.arena.view[self._lanes_at + lane] == PUBLISHED:
-                yield lane, self.arena.words[self._sequences_word + lane]
+    def take_back_unwanted(self, lane: int, is_wanted: Callable[[int], bool]) -> None:
+        """Of a writer that takes over: take it back, unless its reader has taken the record or may still do so."""
+        published = self.arena.view[self._lanes_at + lane] == PUBLISHED
+        if published and not is_wanted(self.arena.words[self._sequences_word + lane]):
+            self.take_back(lane)
 
 
 class SlabPool:
-    """The slabs of one writing process."""
+    """The slabs of one writing process. Its threads may claim while another sends: a node with a thread of its own."""
 
     def __init__(self, family: str, *, tracked: bool = False) -> None:
         """Arenas are named `family.0`, `family.1`, ... so that readers and the owner find them.
@@ -113,6 +112,7 @@ class SlabPool:
         self._free: dict[int, list[Slab]] = {}
         self._busy: dict[int, deque[Slab]] = {}
         self._claims: dict[int, Slab] = {}
+        self._taking = threading.RLock()
 
     def place(self, message: Outgoing, *parts: bytes | memoryview, group: int = 0) -> Slab:
         """A slab that holds the parts; not recycled while the message lives.
@@ -120,8 +120,9 @@ class SlabPool:
         Raises:
             OutOfSharedMemory: none is free and /dev/shm has no room for another arena.
         """
-        slab = self._take(sum(map(len, parts)))
-        slab.begin(weakref.ref(message), group)
+        with self._taking:
+            slab = self._take(sum(map(len, parts)))
+            slab.begin(weakref.ref(message), group)
         slab.fill(*parts)
         return slab
 
@@ -134,12 +135,13 @@ class SlabPool:
         Raises:
             OutOfSharedMemory: none is free and /dev/shm has no room for another arena.
         """
-        slab = self._take(nbytes)
-        offset = slab.reference[2]
-        array = np.frombuffer(slab.arena.view[offset : offset + nbytes], np.uint8)
-        key, claims = id(array), self._claims
-        slab.begin(weakref.ref(array, lambda _: claims.pop(key, None)), 0)
-        claims[key] = slab
+        with self._taking:
+            slab = self._take(nbytes)
+            offset = slab.reference[2]
+            array = np.frombuffer(slab.arena.view[offset : offset + nbytes], np.uint8)
+            key, claims = id(array), self._claims
+            slab.begin(weakref.ref(array, lambda _: claims.pop(key, None)), 0)
+            claims[key] = slab
         return array
 
     def claimed(self, payload: bytes | memoryview) -> Slab | None:
@@ -158,24 +160,22 @@ class SlabPool:
         """The slab that a record refers to, if there is one."""
         return self._slabs.get((arena_number, lease))
 
-    def adopt(self, rings: Mapping[int, Ring]) -> None:
-        """Go on with the arenas of a writer that is gone: what it had not published, or had dropped, is free.
+    def adopt(self) -> None:
+        """Go on with the arenas of a writer that is gone; before its edges are opened, which know what is still wanted.
 
-        To be done before the edges are opened: they ask for the slabs of their records.
-
-        Args:
-            rings: its edges by lane.
+        An array that it had claimed and not published has left nothing: its slab is free.
         """
-        wanted = {lane: _wanted(ring) for lane, ring in rings.items()}  # positions first, then the bytes
-        with contextlib.suppress(CorruptSegment):  # there is no such segment: that was all
-            for number in range(MAX_ARENAS):
-                arena = Arena(Segment.attach(f"{self._family}.{number}"))
-                self._add(arena, number, self._busy.setdefault(arena.slab_bytes, deque()))
+        for number in range(MAX_ARENAS):
+            arena = _adopted(f"{self._family}.{number}")
+            if arena is None:
+                break
+            self._add(arena, number, self._busy.setdefault(arena.slab_bytes, deque()))
+
+    def take_back_unwanted(self, group: int, lane: int, is_wanted: Callable[[int], bool]) -> None:
+        """Of a writer that takes over an edge: take back what was not published there, or was dropped and not taken."""
         for slab in self._slabs.values():
-            for lane, sequence in slab.published():
-                is_wanted = wanted.get(slab.group * LANES + lane)
-                if is_wanted is None or not is_wanted(sequence):
-                    slab.take_back(lane)
+            if slab.group == group:
+                slab.take_back_unwanted(lane, is_wanted)
 
     def release_lane(self, lane: int) -> None:
         """The reader of an edge is gone for good, its whole process group too: it holds nothing any more."""
@@ -276,14 +276,14 @@ def _recycle(free: list[Slab], busy: deque[Slab], looks: int) -> None:
         (free if slab.free else busy).append(slab)
 
 
-def _wanted(ring: Ring) -> Callable[[int], bool]:
-    """Which records that nobody has taken yet may still be. Not those that their writer died before it published."""
-    words = ring.words
-    first, claimed, head = 0, 0, words[Word.HEAD]
-    if ring.policy is Policy.DROP_OLDEST:
-        first = max(words[Word.EVICT], words[Word.ACK] >> 1)
-        claimed = words[Word.CLAIM] >> ring.SLOT_BITS
-    return lambda sequence: first <= sequence < head or sequence + 1 == claimed
+def _adopted(name: str) -> Arena | None:
+    """An arena of a writer that is gone; None when there is none, or it was only being made."""
+    try:
+        return Arena(Segment.attach(name))
+    except CorruptSegment as error:
+        if not isinstance(error.__cause__, OSError):  # it is there, and no record refers to it: its name is wanted
+            discard(name)
+        return None
 
 
 def slab_class(nbytes: int) -> int:

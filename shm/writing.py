@@ -74,6 +74,10 @@ class RingWriter:
             self._total_bytes += record_bytes(ring, self._places[slot], sequence)
             self._totals[slot] = self._total_bytes
 
+    def is_wanted(self, sequence: int) -> bool:
+        """Of a writer that takes over: whether a record is published. Its predecessor may have died before."""
+        return sequence < self.head
+
     def has_room(self, nbytes: int) -> bool:
         """Whether a message of this size could be written now.
 

@@ -37,13 +37,12 @@ class Loans:
 
     def freeze(self, array: Array) -> bool:
         """Freeze an array if it is a loan; False if it is none, or if another view of it is alive."""
-        memory = array.base
-        if not isinstance(memory, np.ndarray) or self._lent.get(id(memory)) is not memory:
+        if not isinstance(array.base, np.ndarray) or self._lent.get(id(array.base)) is not array.base:
             return False
-        if sys.getrefcount(memory) > 3:  # `array.base`, `memory`, and the argument of this call
+        if _references(array) > _ALONE:
             self._note_copy()
             return False
-        array.flags.writeable = memory.flags.writeable = False
+        array.flags.writeable = array.base.flags.writeable = False
         return True
 
     def _note_copy(self) -> None:
@@ -54,6 +53,14 @@ class Loans:
                 "send the array that claim() gave, and let go of slices of it first"
             )
 
+
+def _references(array: Array) -> int:
+    """What refers to the memory of an array; how much of it is this function's own differs between interpreters."""
+    memory = array.base
+    return sys.getrefcount(memory)
+
+
+_ALONE = _references(np.empty(1, np.uint8)[:])
 
 loans = Loans()
 """What `RuntimeData` asks, and bridges fill. It knows arrays of this process alone, each for as long as it lives."""
