@@ -3,11 +3,11 @@
 A payload too large for its ring stands in a *slab*, written once for all the edges it goes to. Slabs are carved from
 the arena segments of their writer, one size class to an arena.
 
-An arena is a page of words, a lease for each slab, then the slabs. A lease is 128 bytes: at 0 a byte for each *lane*,
-at 8 the group of eight lanes that the bytes stand for, at 64 a u64 for each lane, the sequence under which the slab was
-published there. A lane is an edge of the writer. The writer sets the lane's byte before it publishes; the reader clears
-it when the record is acknowledged and the last view has gone. So no word has two writers at a time, and nobody needs
-an atomic read-modify-write.
+An arena is a page of words, a lease for each slab, then the slabs. A lease is 128 bytes: at 0 eight bytes, at 64 eight
+u64. A *lane* is an edge of the writer; its byte and its word are those of its number modulo eight. The word is
+`sequence << 16 | lane`: under which number, and on which edge, the slab was published. The writer stores the word, then
+sets the byte, then publishes; the reader clears the byte when the record is acknowledged and the last view has gone. So
+no word has two writers at a time, and nobody needs an atomic read-modify-write.
 """
 
 from __future__ import annotations
@@ -18,7 +18,18 @@ from typing import Final
 from penstock.shm.errors import CorruptSegment
 from penstock.shm.segment import Segment
 
-__all__ = ["FREE", "LANES", "MAX_ARENAS", "PUBLISHED", "TAKEN", "Arena", "ArenaMap", "arena_bytes"]
+__all__ = [
+    "FREE",
+    "LANES",
+    "MAX_ARENAS",
+    "PUBLISHED",
+    "TAKEN",
+    "Arena",
+    "ArenaMap",
+    "arena_bytes",
+    "lease_word",
+    "published_as",
+]
 
 LANES: Final = 8
 """Edges that can share one slab; more edges write the payload once more for each further eight."""
@@ -31,8 +42,8 @@ _ARENA_MAGIC: Final = int.from_bytes(b"PSTKARN2", "little")
 _W_MAGIC, _W_SLAB_BYTES, _W_SLABS, _W_DATA_AT = 0, 1, 2, 3
 _PAGE: Final = mmap.PAGESIZE
 _LEASE_BYTES: Final = 128
-_GROUP_AT: Final = 8
-_SEQUENCES_AT: Final = 64
+_WORDS_AT: Final = 64
+_LANE_BITS: Final = 16
 
 
 class Arena:
@@ -75,14 +86,9 @@ class Arena:
         return _PAGE + lease * _LEASE_BYTES
 
     @staticmethod
-    def group_word(lease: int) -> int:
-        """Index of the word that says which eight lanes they are."""
-        return (_PAGE + lease * _LEASE_BYTES + _GROUP_AT) // 8
-
-    @staticmethod
-    def sequences_word(lease: int) -> int:
-        """Index of the first of the eight words with the sequences."""
-        return (_PAGE + lease * _LEASE_BYTES + _SEQUENCES_AT) // 8
+    def words_at(lease: int) -> int:
+        """Index of the first of its eight words."""
+        return (_PAGE + lease * _LEASE_BYTES + _WORDS_AT) // 8
 
 
 class ArenaMap:
@@ -119,17 +125,15 @@ class ArenaMap:
             before: its position.
             taken_only: on an edge that drops, what nobody took is the writer's.
         """
-        group, bit = divmod(lane, LANES)
+        bit = lane % LANES
         for arena in self._all():
             for lease in range(arena.slabs):
                 at = arena.lanes_at(lease) + bit
                 held = arena.view[at] == TAKEN if taken_only else arena.view[at] != FREE
-                if (
-                    held
-                    and arena.words[arena.group_word(lease)] == group
-                    and arena.words[arena.sequences_word(lease) + bit] < before
-                ):
-                    arena.view[at] = FREE
+                if held:  # the byte first: a word without it is an old one
+                    sequence = published_as(arena.words[arena.words_at(lease) + bit], lane)
+                    if sequence is not None and sequence < before:
+                        arena.view[at] = FREE
 
     def _all(self) -> list[Arena]:
         for number in range(MAX_ARENAS):
@@ -145,6 +149,16 @@ class ArenaMap:
         arena = self._arenas[number] = Arena(segment)
         segment.populate(writing=False)
         return arena
+
+
+def lease_word(lane: int, sequence: int) -> int:
+    """What says that a slab was published on a lane, under a number."""
+    return sequence << _LANE_BITS | lane & (1 << _LANE_BITS) - 1
+
+
+def published_as(word: int, lane: int) -> int | None:
+    """Under which number a slab was published on a lane; None when it was on another one."""
+    return None if (word ^ lane) & (1 << _LANE_BITS) - 1 else word >> _LANE_BITS
 
 
 def arena_bytes(slab_bytes: int, slabs: int) -> int:

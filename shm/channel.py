@@ -75,14 +75,15 @@ class SendEnd:
             options: the edge's.
         """
         options = options or EdgeOptions()
-        self._group, self._lane = divmod(options.lane, LANES)
+        self._lane = options.lane
+        self._group = options.lane // LANES
         self.ring: RingWriter = (
             DroppingWriter(ring, options.max_bytes, pool, self._lane)
             if ring.policy is Policy.DROP_OLDEST
             else RingWriter(ring, options.max_bytes)
         )
         if self.ring.head:
-            pool.take_back_unwanted(self._group, self._lane, self.ring.is_wanted)
+            pool.take_back_unwanted(self._lane, self.ring.is_wanted)
         self.pool = pool
         self.name: str = options.name
         self.timeout_s: float | None = options.timeout_s
@@ -184,7 +185,7 @@ class SendEnd:
             if slab is not None:
                 return slab
         # With the tail in any case: another edge of the group may have less room for it in its slots.
-        return self.pool.place(message, message.payload, message.tail, group=self._group)
+        return self.pool.place(message, message.payload, message.tail)
 
 
 class ReceiveEnd:

@@ -60,7 +60,7 @@ class DroppingWriter(RingWriter):
             ring: the ring.
             max_bytes: bound on the bytes that wait; one message may pass it alone.
             pool: whose slabs the records refer to.
-            lane: of the edge, among the eight of its group.
+            lane: of the edge.
 
         Raises:
             CorruptSegment: what stands in the ring makes no sense.
@@ -123,7 +123,8 @@ class DroppingWriter(RingWriter):
         position = self._words[Word.ACK] >> 1
         if position > self.head:
             raise CorruptSegment(f"the reader is at {position} of {self.head}")
-        self._look_at_limbo(self._words[Word.CLAIM])
+        if self._limbo is not None:
+            self._look_at_limbo(self._words[Word.CLAIM])
         while self._waiting and self._waiting[0].sequence < position:
             self._take_leave()
 
@@ -146,7 +147,7 @@ class DroppingWriter(RingWriter):
     def _take_back(self, record: _Kept) -> None:
         self._unused.append(record.slot)
         if record.slab is not None:
-            record.slab.take_back_untaken(self._lane, record.sequence)
+            record.slab.take_back(self._lane, lambda sequence: sequence != record.sequence, taken=False)
 
     def _take_over(self) -> None:
         """What the ring holds of a writer that is gone."""

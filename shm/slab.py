@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from penstock.shm.arena import FREE, LANES, MAX_ARENAS, PUBLISHED, Arena, arena_bytes
+from penstock.shm.arena import FREE, LANES, MAX_ARENAS, PUBLISHED, TAKEN, Arena, arena_bytes, lease_word, published_as
 from penstock.shm.errors import CorruptSegment, OutOfSharedMemory
 from penstock.shm.record import Outgoing
 from penstock.shm.segment import Segment, available_bytes, discard
@@ -35,16 +35,19 @@ _LARGEST_WASTE: Final = 4
 View = npt.NDArray[np.uint8]
 
 
+def _never(_: int) -> bool:
+    return False
+
+
 class Slab:
     """A place for one payload.
 
     Attributes:
         reference: (arena number, lease, offset), by which a record refers to it.
-        group: the eight lanes that its bytes stand for now.
         user: the message that is filling it or still has edges to go to, or the array by which it was claimed.
     """
 
-    __slots__ = ("_lanes_at", "_lanes_word", "_sequences_word", "arena", "group", "reference", "size", "user")
+    __slots__ = ("_lanes_at", "_lanes_word", "_words_at", "arena", "reference", "size", "user")
 
     def __init__(self, arena: Arena, arena_number: int, lease: int) -> None:
         self.arena = arena
@@ -52,19 +55,13 @@ class Slab:
         self.reference: tuple[int, int, int] = (arena_number, lease, arena.data_at + lease * arena.slab_bytes)
         self._lanes_at = arena.lanes_at(lease)
         self._lanes_word = self._lanes_at // 8
-        self._sequences_word = arena.sequences_word(lease)
-        self.group: int = arena.words[arena.group_word(lease)]
+        self._words_at = arena.words_at(lease)
         self.user: weakref.ref[Any] | None = None
 
     @property
     def free(self) -> bool:
         """Whether no reader holds it and nobody of this process is still about to hand it to one."""
         return self.arena.words[self._lanes_word] == 0 and (self.user is None or self.user() is None)
-
-    def begin(self, user: weakref.ref[Any], group: int) -> None:
-        """Use a free slab for a message, or for an array that will be one."""
-        self.user = user
-        self.group = self.arena.words[self.arena.group_word(self.reference[1])] = group
 
     def fill(self, *parts: bytes | memoryview) -> None:
         """Copy the parts into the slab, one behind the other."""
@@ -75,24 +72,24 @@ class Slab:
 
     def hand_over(self, lane: int, sequence: int) -> None:
         """Let the reader on `lane` hold the slab; before the record is published."""
-        self.arena.words[self._sequences_word + lane] = sequence
-        self.arena.view[self._lanes_at + lane] = PUBLISHED
+        bit = lane % LANES
+        self.arena.words[self._words_at + bit] = lease_word(lane, sequence)
+        self.arena.view[self._lanes_at + bit] = PUBLISHED
 
-    def take_back(self, lane: int) -> None:
-        """The record was not published after all, or its reader is gone for good."""
-        self.arena.view[self._lanes_at + lane] = FREE
+    def take_back(self, lane: int, is_wanted: Callable[[int], bool] = _never, *, taken: bool = True) -> None:
+        """Free it of a lane, if that is what its byte stands for, and the record is not wanted.
 
-    def take_back_untaken(self, lane: int, sequence: int) -> None:
-        """A record was dropped; its reader may have taken it all the same, and the slab may have been used again."""
-        published = self.arena.view[self._lanes_at + lane] == PUBLISHED
-        if published and self.arena.words[self._sequences_word + lane] == sequence:
-            self.take_back(lane)
-
-    def take_back_unwanted(self, lane: int, is_wanted: Callable[[int], bool]) -> None:
-        """Of a writer that takes over: take it back, unless its reader has taken the record or may still do so."""
-        published = self.arena.view[self._lanes_at + lane] == PUBLISHED
-        if published and not is_wanted(self.arena.words[self._sequences_word + lane]):
-            self.take_back(lane)
+        Args:
+            lane: the edge.
+            is_wanted: asked for the number of the record.
+            taken: also when the reader has marked it as taken; else that is the reader's to end.
+        """
+        bit = lane % LANES
+        held = self.arena.view[self._lanes_at + bit]
+        if held == PUBLISHED or (taken and held == TAKEN):
+            sequence = published_as(self.arena.words[self._words_at + bit], lane)
+            if sequence is not None and not is_wanted(sequence):
+                self.arena.view[self._lanes_at + bit] = FREE
 
 
 class SlabPool:
@@ -114,7 +111,7 @@ class SlabPool:
         self._claims: dict[int, Slab] = {}
         self._taking = threading.RLock()
 
-    def place(self, message: Outgoing, *parts: bytes | memoryview, group: int = 0) -> Slab:
+    def place(self, message: Outgoing, *parts: bytes | memoryview) -> Slab:
         """A slab that holds the parts; not recycled while the message lives.
 
         Raises:
@@ -122,7 +119,7 @@ class SlabPool:
         """
         with self._taking:
             slab = self._take(sum(map(len, parts)))
-            slab.begin(weakref.ref(message), group)
+            slab.user = weakref.ref(message)
         slab.fill(*parts)
         return slab
 
@@ -140,7 +137,7 @@ class SlabPool:
             offset = slab.reference[2]
             array = np.frombuffer(slab.arena.view[offset : offset + nbytes], np.uint8)
             key, claims = id(array), self._claims
-            slab.begin(weakref.ref(array, lambda _: claims.pop(key, None)), 0)
+            slab.user = weakref.ref(array, lambda _: claims.pop(key, None))
             claims[key] = slab
         return array
 
@@ -171,18 +168,15 @@ class SlabPool:
                 break
             self._add(arena, number, self._busy.setdefault(arena.slab_bytes, deque()))
 
-    def take_back_unwanted(self, group: int, lane: int, is_wanted: Callable[[int], bool]) -> None:
+    def take_back_unwanted(self, lane: int, is_wanted: Callable[[int], bool]) -> None:
         """Of a writer that takes over an edge: take back what was not published there, or was dropped and not taken."""
         for slab in self._slabs.values():
-            if slab.group == group:
-                slab.take_back_unwanted(lane, is_wanted)
+            slab.take_back(lane, is_wanted, taken=False)
 
     def release_lane(self, lane: int) -> None:
         """The reader of an edge is gone for good, its whole process group too: it holds nothing any more."""
-        group, bit = divmod(lane, LANES)
         for slab in self._slabs.values():
-            if slab.group == group:
-                slab.take_back(bit)
+            slab.take_back(lane)
 
     @property
     def arenas(self) -> int:

@@ -246,7 +246,7 @@ def test_a_writer_beside_fuzzed_words_of_its_reader_raises_documented_errors(pol
                         edge.ring.words[rng.choice(named)] = rng.choice([values(rng), rng.randrange(step + 2) << 16])
                     if rng.random() < 0.1:
                         pool = SlabPool(edge.family)
-                        pool.adopt({0: edge.ring})
+                        pool.adopt()
                         sender = SendEnd(Ring(edge.ring.segment), pool, edge.here, edge.there, edge.options)
                     with contextlib.suppress(PeerLost, ChannelClosed, CorruptSegment):
                         sender.offer(Codec("e").encode(DATA[rng.randrange(5)]))

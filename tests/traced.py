@@ -260,4 +260,4 @@ def name_of(index: int) -> str:
 
 def _arena_word(index: int) -> str:
     within = (index * 8 - PAGE) % 128
-    return "sequence" if within >= 64 else {0: "byte", 8: "group"}[within]
+    return "sequence" if within >= 64 else {0: "byte"}[within]
