@@ -88,6 +88,7 @@ class LocalEdge:
         with trio.move_on_after(float("inf") if self._timeout_s is None else self._timeout_s):
             while not self._fits(nbytes):
                 await self._writer.park()
+        if self._fits(nbytes):  # also when room came with the deadline
             self._put(data, nbytes)
             return
         assert self._timeout_s is not None

@@ -17,12 +17,14 @@ from penstock.shm.errors import CorruptSegment
 from penstock.shm.record import HEADER_BYTES
 from penstock.shm.segment import Segment
 
-__all__ = ["Geometry", "Policy", "Ring", "RingStatistics", "Word"]
+__all__ = ["LARGEST_CAPACITY", "Geometry", "Policy", "Ring", "RingStatistics", "Word"]
 
 _RING_MAGIC: Final = int.from_bytes(b"PSTKRNG2", "little")
 _PAGE: Final = 4096
 _LOOKS: Final = 100
 """A reader goes on every few microseconds at most; one that seems to go on at each look writes nonsense."""
+LARGEST_CAPACITY: Final = (1 << 16) - 1
+"""Of a ring: CLAIM has 16 bits for a slot."""
 
 
 class Policy(enum.IntEnum):
@@ -132,7 +134,7 @@ class Ring:
         if (
             self.words[Word.MAGIC] != _RING_MAGIC
             or policy > max(Policy)
-            or not 1 <= self.capacity < 1 << self.SLOT_BITS
+            or not 1 <= self.capacity <= LARGEST_CAPACITY
             or self.slot_bytes < HEADER_BYTES
             or self.slot_bytes % 64
             or begin + slots * self.slot_bytes > len(self.view)
