@@ -7,8 +7,8 @@ fits; it never shrinks during a run.
 
 from __future__ import annotations
 
-import contextlib
 import mmap
+import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.shm.arena import FREE, LANES, MAX_ARENAS, PUBLISHED, Arena, arena_bytes
-from penstock.shm.errors import CorruptSegment, OutOfSharedMemory
+from penstock.shm.errors import ChannelClosed, CorruptSegment, OutOfSharedMemory
 from penstock.shm.record import Outgoing
 from penstock.shm.ring import Policy, Ring, Word
-from penstock.shm.segment import Segment, available_bytes
+from penstock.shm.segment import Segment, available_bytes, discard
 
 __all__ = ["Slab", "SlabPool", "slab_class"]
 
@@ -97,7 +97,7 @@ class Slab:
 
 
 class SlabPool:
-    """The slabs of one writing process."""
+    """The slabs of one writing process; a node that runs in a thread may claim while others send."""
 
     def __init__(self, family: str, *, tracked: bool = False) -> None:
         """Arenas are named `family.0`, `family.1`, ... so that readers and the owner find them.
@@ -113,15 +113,20 @@ class SlabPool:
         self._free: dict[int, list[Slab]] = {}
         self._busy: dict[int, deque[Slab]] = {}
         self._claims: dict[int, Slab] = {}
+        self._closed = False
+        self._lock = threading.RLock()  # re-entrant, as a finalizer that the collector runs here might claim
+        """A slab that was taken looks free until it has a user: held from the one to the other."""
 
     def place(self, message: Outgoing, *parts: bytes | memoryview, group: int = 0) -> Slab:
         """A slab that holds the parts; not recycled while the message lives.
 
         Raises:
             OutOfSharedMemory: none is free and /dev/shm has no room for another arena.
+            ChannelClosed: the pool is closed.
         """
-        slab = self._take(sum(map(len, parts)))
-        slab.begin(weakref.ref(message), group)
+        with self._lock:
+            slab = self._take(sum(map(len, parts)))
+            slab.begin(weakref.ref(message), group)
         slab.fill(*parts)
         return slab
 
@@ -133,13 +138,15 @@ class SlabPool:
 
         Raises:
             OutOfSharedMemory: none is free and /dev/shm has no room for another arena.
+            ChannelClosed: the pool is closed.
         """
-        slab = self._take(nbytes)
-        offset = slab.reference[2]
-        array = np.frombuffer(slab.arena.view[offset : offset + nbytes], np.uint8)
-        key, claims = id(array), self._claims
-        slab.begin(weakref.ref(array, lambda _: claims.pop(key, None)), 0)
-        claims[key] = slab
+        with self._lock:
+            slab = self._take(nbytes)
+            offset = slab.reference[2]
+            array = np.frombuffer(slab.arena.view[offset : offset + nbytes], np.uint8)
+            key, claims = id(array), self._claims
+            slab.begin(weakref.ref(array, lambda _: claims.pop(key, None)), 0)
+            claims[key] = slab
         return array
 
     def claimed(self, payload: bytes | memoryview) -> Slab | None:
@@ -167,10 +174,14 @@ class SlabPool:
             rings: its edges by lane.
         """
         wanted = {lane: _wanted(ring) for lane, ring in rings.items()}  # positions first, then the bytes
-        with contextlib.suppress(CorruptSegment):  # there is no such segment: that was all
-            for number in range(MAX_ARENAS):
-                arena = Arena(Segment.attach(f"{self._family}.{number}"))
-                self._add(arena, number, self._busy.setdefault(arena.slab_bytes, deque()))
+        for number in range(MAX_ARENAS):
+            name = f"{self._family}.{number}"
+            try:
+                arena = Arena(Segment.attach(name))
+            except CorruptSegment:  # there is none: that was all; or it was just being made, and nothing refers to it
+                discard(name)
+                break
+            self._add(arena, number, self._busy.setdefault(arena.slab_bytes, deque()))
         for slab in self._slabs.values():
             for lane, sequence in slab.published():
                 is_wanted = wanted.get(slab.group * LANES + lane)
@@ -180,9 +191,10 @@ class SlabPool:
     def release_lane(self, lane: int) -> None:
         """The reader of an edge is gone for good, its whole process group too: it holds nothing any more."""
         group, bit = divmod(lane, LANES)
-        for slab in self._slabs.values():
-            if slab.group == group:
-                slab.take_back(bit)
+        with self._lock:
+            for slab in self._slabs.values():
+                if slab.group == group:
+                    slab.take_back(bit)
 
     @property
     def arenas(self) -> int:
@@ -195,9 +207,12 @@ class SlabPool:
     @property
     def slabs_in_use(self) -> int:
         """How many slabs are not free at this moment."""
-        return sum(not slab.free for slab in self._slabs.values())
+        with self._lock:
+            return sum(not slab.free for slab in self._slabs.values())
 
     def _take(self, nbytes: int) -> Slab:
+        if self._closed:
+            raise ChannelClosed("the run has ended: there is no shared memory any more")
         size = slab_class(nbytes)
         slab = self._reuse(size, size)
         if slab is None and self._free:
@@ -262,12 +277,14 @@ class SlabPool:
 
     def close(self) -> None:
         """Let go of the mappings; readers keep theirs, and the owner removes the names. Idempotent."""
-        for arena in self._arenas:
-            if self._tracked:
-                arena.segment.unlink()
-            arena.segment.close()
-        for kept in (self._free, self._busy, self._slabs, self._claims):
-            kept.clear()
+        with self._lock:
+            self._closed = True
+            for arena in self._arenas:
+                if self._tracked:
+                    arena.segment.unlink()
+                arena.segment.close()
+            for kept in (self._free, self._busy, self._slabs, self._claims):
+                kept.clear()
 
 
 def _recycle(free: list[Slab], busy: deque[Slab], looks: int) -> None:
