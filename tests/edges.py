@@ -120,9 +120,7 @@ def as_if_killed(receiver: ReceiveEnd) -> None:
 def forked(child: Callable[[], object]) -> Iterator[int]:
     """A process that runs a function, and is expected to do so without an error or to be killed."""
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # of threads: trio keeps some, and they hold nothing of ours
+        warnings.simplefilter("ignore", DeprecationWarning)  # trio keeps some threads
         pid = os.fork()
     if pid == 0:
         code = 1
