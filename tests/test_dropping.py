@@ -550,7 +550,7 @@ def send_for_ever(edge, number_at):
 
 
 def test_a_writer_that_is_killed_again_and_again():
-    """Each follows on the last one's position: what arrives is whole and in order, the ledger adds up, no slab stays."""
+    """Each follows on the one before: what arrives is whole and in order, the ledger adds up, no slab is left."""
     rng = random.Random(1)
     with open_edge(2, OLDEST, kinds=(Sender, Receiver)) as edge:
         came = [-1]
