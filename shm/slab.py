@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.shm.arena import FREE, LANES, MAX_ARENAS, PUBLISHED, TAKEN, Arena, arena_bytes, lease_word, published_as
-from penstock.shm.errors import CorruptSegment, OutOfSharedMemory
+from penstock.shm.errors import ChannelClosed, CorruptSegment, OutOfSharedMemory
 from penstock.shm.record import Outgoing
 from penstock.shm.segment import Segment, available_bytes, discard
 
@@ -93,7 +93,7 @@ class Slab:
 
 
 class SlabPool:
-    """The slabs of one writing process. Its threads may claim while another sends: a node with a thread of its own."""
+    """The slabs of one writing process; a node that runs in a thread may claim while others send."""
 
     def __init__(self, family: str, *, tracked: bool = False) -> None:
         """Arenas are named `family.0`, `family.1`, ... so that readers and the owner find them.
@@ -109,15 +109,18 @@ class SlabPool:
         self._free: dict[int, list[Slab]] = {}
         self._busy: dict[int, deque[Slab]] = {}
         self._claims: dict[int, Slab] = {}
-        self._taking = threading.RLock()
+        self._closed = False
+        self._lock = threading.RLock()  # re-entrant, as a finalizer that the collector runs here might claim
+        """A slab that was taken looks free until it has a user: held from the one to the other."""
 
     def place(self, message: Outgoing, *parts: bytes | memoryview) -> Slab:
         """A slab that holds the parts; not recycled while the message lives.
 
         Raises:
             OutOfSharedMemory: none is free and /dev/shm has no room for another arena.
+            ChannelClosed: the pool is closed.
         """
-        with self._taking:
+        with self._lock:
             slab = self._take(sum(map(len, parts)))
             slab.user = weakref.ref(message)
         slab.fill(*parts)
@@ -131,8 +134,9 @@ class SlabPool:
 
         Raises:
             OutOfSharedMemory: none is free and /dev/shm has no room for another arena.
+            ChannelClosed: the pool is closed.
         """
-        with self._taking:
+        with self._lock:
             slab = self._take(nbytes)
             offset = slab.reference[2]
             array = np.frombuffer(slab.arena.view[offset : offset + nbytes], np.uint8)
@@ -163,8 +167,11 @@ class SlabPool:
         An array that it had claimed and not published has left nothing: its slab is free.
         """
         for number in range(MAX_ARENAS):
-            arena = _adopted(f"{self._family}.{number}")
-            if arena is None:
+            name = f"{self._family}.{number}"
+            try:
+                arena = Arena(Segment.attach(name))
+            except CorruptSegment:  # there is none: that was all; or it was just being made, and nothing refers to it
+                discard(name)
                 break
             self._add(arena, number, self._busy.setdefault(arena.slab_bytes, deque()))
 
@@ -175,8 +182,9 @@ class SlabPool:
 
     def release_lane(self, lane: int) -> None:
         """The reader of an edge is gone for good, its whole process group too: it holds nothing any more."""
-        for slab in self._slabs.values():
-            slab.take_back(lane)
+        with self._lock:
+            for slab in self._slabs.values():
+                slab.take_back(lane)
 
     @property
     def arenas(self) -> int:
@@ -189,9 +197,12 @@ class SlabPool:
     @property
     def slabs_in_use(self) -> int:
         """How many slabs are not free at this moment."""
-        return sum(not slab.free for slab in self._slabs.values())
+        with self._lock:
+            return sum(not slab.free for slab in self._slabs.values())
 
     def _take(self, nbytes: int) -> Slab:
+        if self._closed:
+            raise ChannelClosed("the run has ended: there is no shared memory any more")
         size = slab_class(nbytes)
         slab = self._reuse(size, size)
         if slab is None and self._free:
@@ -256,28 +267,20 @@ class SlabPool:
 
     def close(self) -> None:
         """Let go of the mappings; readers keep theirs, and the owner removes the names. Idempotent."""
-        for arena in self._arenas:
-            if self._tracked:
-                arena.segment.unlink()
-            arena.segment.close()
-        for kept in (self._free, self._busy, self._slabs, self._claims):
-            kept.clear()
+        with self._lock:
+            self._closed = True
+            for arena in self._arenas:
+                if self._tracked:
+                    arena.segment.unlink()
+                arena.segment.close()
+            for kept in (self._free, self._busy, self._slabs, self._claims):
+                kept.clear()
 
 
 def _recycle(free: list[Slab], busy: deque[Slab], looks: int) -> None:
     for _ in range(min(looks, len(busy))):
         slab = busy.popleft()
         (free if slab.free else busy).append(slab)
-
-
-def _adopted(name: str) -> Arena | None:
-    """An arena of a writer that is gone; None when there is none, or it was only being made."""
-    try:
-        return Arena(Segment.attach(name))
-    except CorruptSegment as error:
-        if not isinstance(error.__cause__, OSError):  # it is there, and no record refers to it: its name is wanted
-            discard(name)
-        return None
 
 
 def slab_class(nbytes: int) -> int:
