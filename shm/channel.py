@@ -82,8 +82,7 @@ class SendEnd:
             if ring.policy is Policy.DROP_OLDEST
             else RingWriter(ring, options.max_bytes)
         )
-        if self.ring.head:
-            pool.take_back_unwanted(self._lane, self.ring.is_wanted)
+        pool.take_back_unwanted(self._lane, self.ring.is_wanted)
         self.pool = pool
         self.name: str = options.name
         self.timeout_s: float | None = options.timeout_s

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import PrivateShm, environment, until
 
-from penstock.shm.arena import LANES, ArenaMap
+from penstock.shm.arena import FREE, LANES, PUBLISHED, ArenaMap
 from penstock.shm.channel import EdgeOptions, ReceiveEnd, SendEnd
 from penstock.shm.errors import ChannelClosed, OutOfSharedMemory
 from penstock.shm.owner import Owner
@@ -284,10 +284,12 @@ def test_a_slab_of_two_edges_is_freed_for_the_one_on_which_it_was_not_published(
         both = message(7, LARGE)
         edge.sender.send_nowait(both)
         both.slabs[0].hand_over(1, sender.ring.head)
-        pool = edge.pool = SlabPool(edge.family)
-        pool.adopt()
+        edge.another_sender()
+        pool = edge.pool
+        SendEnd(ring, pool, edge.here, edge.there, EdgeOptions(lane=1))
         slab = pool.find(*both.slabs[0].reference[:2])
-        assert list(slab.published()) == [(0, 0)]
+        lanes = slab.arena.lanes_at(slab.reference[1])
+        assert bytes(slab.arena.view[lanes : lanes + 2]) == bytes([PUBLISHED, FREE])
         assert number_of(edge.receiver.receive_nowait()) == 7
         edge.receiver.acknowledge()
         assert pool.slabs_in_use == 0
