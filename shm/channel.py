@@ -168,7 +168,7 @@ class SendEnd:
         if message.slabs is None:
             message.slabs = {}
         slab = message.slabs.get(self._group)
-        if slab is None:
+        if slab is None or (tail_in_slab and not slab.is_filled_with(message)):
             slab = message.slabs[self._group] = self._slab_for(message, tail_in_slab=tail_in_slab)
         slab.hand_over(self._lane, ring.head)
         flags = message.flags | _IN_SLAB | (_TAIL_IN_SLAB if tail_in_slab else 0)

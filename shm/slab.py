@@ -70,6 +70,10 @@ class Slab:
             self.arena.view[at : at + len(part)] = part
             at += len(part)
 
+    def is_filled_with(self, message: Outgoing) -> bool:
+        """Whether it was filled for the message, with its tail; a claimed slab is filled with a payload alone."""
+        return self.user is not None and self.user() is message
+
     def hand_over(self, lane: int, sequence: int) -> None:
         """Let the reader on `lane` hold the slab; before the record is published."""
         bit = lane % LANES
@@ -153,6 +157,8 @@ class SlabPool:
         slab = self._claims.get(id(array))
         if slab is None or not isinstance(array, np.ndarray) or len(payload) != array.nbytes:
             return None
+        if not isinstance(payload, memoryview) or not payload.c_contiguous:
+            return None  # the same bytes in another order
         del self._claims[id(array)]
         array.flags.writeable = False
         return slab
