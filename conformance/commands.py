@@ -79,11 +79,11 @@ def conformance() -> None:
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def run_command(bridges: tuple[str, ...], known: str | None, *, strict: bool, as_json: bool, **options: Any) -> None:
     """Run the checks on one or more adapters."""
-    bridges = _bridges(bridges)
+    names = _bridges(bridges)
     entries = _known(known)
     given = _options(options)
     verdicts = []
-    for name in bridges:
+    for name in names:
         verdict = _judged(name, given, entries, strict=strict, quiet=options["quiet"] or as_json)
         verdicts.append(verdict)
         if not as_json:

@@ -70,8 +70,12 @@ def _why(judged: Judged) -> str:
 
 
 @functools.cache
-def _verdict(kind: Any) -> RunVerdict:
+def _cached(kind: Any) -> RunVerdict:
     """One run for each class."""
     options = kind.options or Options(path=[entry for entry in sys.path if entry])
     known = [Known(name, reason) for name, reason in kind.known.items()]
     return judge(run(name_of(kind.adapter), options), known)
+
+
+def _verdict(kind: Any) -> RunVerdict:
+    return _cached(kind)

@@ -22,6 +22,7 @@ __all__ = [
     "bytes_moved",
     "descendants",
     "find_in",
+    "gone",
     "names_in_shm",
     "process_words",
     "require_kernel",
@@ -47,6 +48,11 @@ class SharedMapping:
     end: int
     inode: Inode
     path: str
+
+
+def gone(pid: int) -> bool:
+    """Whether it has ended and was reaped."""
+    return not psutil.pid_exists(pid)
 
 
 def require_kernel() -> None:

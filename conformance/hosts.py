@@ -34,6 +34,7 @@ class Host:
         self._lab = lab
         self._said: Path = lab.folder / f"host-{mode}-{os.urandom(4).hex()}.json"
         order = {"adapter": lab.settings.adapter, "mode": mode, "kind": kind.value, "session": lab.session}
+        order["go"] = str(lab.folder / "go")
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "penstock.conformance.hosts", str(self._said), json.dumps(order)],
             stdin=subprocess.DEVNULL,
@@ -51,6 +52,16 @@ class Host:
         await self._lab.until(look, "a host process with a bridge of its own starts", 2 * self._lab.liveness_s)
         answer: dict[str, Any] = json.loads(self._said.read_text(encoding="utf-8"))
         return answer
+
+    async def ready(self) -> None:
+        """Wait until its node is there."""
+
+        def look() -> bool:
+            if self._process.poll() is not None:
+                raise Failure("a host process of its own works", f"it ended with code {self._process.returncode}")
+            return self._said.with_suffix(".ready").exists()
+
+        await self._lab.until(look, "a host process with a bridge of its own starts", 2 * self._lab.liveness_s)
 
     def kill(self) -> None:
         """SIGKILL, to the host alone."""
@@ -75,8 +86,10 @@ async def _host(said: Path, order: dict[str, str]) -> None:
         async with lab.bridge(session=order["session"]) as bridge:
             node = await lab.node(bridge, "counter", node_id=NODE_ID)
             answer = await node.ask()
-            for _ in range(CALLS if order["mode"] == "work" else 0):
-                answer = await node.ask()
+            if order["mode"] == "work":
+                await _together(lab, said, Path(order["go"]))
+                for _ in range(CALLS):
+                    answer = await node.ask()
             part = said.with_suffix(".part")
             part.write_text(json.dumps(answer), encoding="utf-8")
             part.rename(said)
@@ -86,9 +99,14 @@ async def _host(said: Path, order: dict[str, str]) -> None:
         lab.close()
 
 
+async def _together(lab: Lab, said: Path, go: Path) -> None:
+    """Say that the node is there, and wait until it is in the other hosts as well."""
+    said.with_suffix(".ready").touch()
+    await lab.until(go.exists, "the other hosts are ready")
+
+
 def main() -> None:
     """Be a host."""
-    sys.path[:0] = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry not in sys.path]
     trio.run(_host, Path(sys.argv[1]), json.loads(sys.argv[2]))
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from penstock.conformance import evidence
 from penstock.conformance.adapter import Adapter
-from penstock.conformance.checking import marking_of
+from penstock.conformance.checking import applicability, marking_of
 from penstock.conformance.journal import Journal
 from penstock.conformance.lab import Settings
 from penstock.conformance.order import AdapterError, Order, load_adapter, make_importable
@@ -100,7 +100,10 @@ class _Session:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Function]) -> None:
         """Keep what was ordered and is not done, in the order of the catalogue; timing last, undisturbed."""
-        wanted = {name: position for position, name in enumerate(self.order.requirements)}
+        assert self.adapter is not None
+        claims = self.adapter.capabilities
+        asked = [name for name in self.order.requirements if not applicability(CATALOGUE[name], claims)]
+        wanted = {name: position for position, name in enumerate(asked)}
         done = set(self.order.done)
         kept = [item for item in items if self._requirement(item) in wanted and item.nodeid not in done]
         items[:] = sorted(kept, key=lambda item: (wanted[self._requirement(item)], item.name))
@@ -113,7 +116,8 @@ class _Session:
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
         """Run the check; the journal gets the truth, pytest the exception."""
-        kind, turn = pyfuncitem.callspec.params["lab"]
+        params: Any = pyfuncitem.callspec.params
+        kind, turn = params["lab"]
         requirement = self._requirement(pyfuncitem)
         self.journal.write(
             "begin", item=pyfuncitem.nodeid, requirement=requirement, check=pyfuncitem.function.__name__,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.executors.contract import DataType, RuntimeData
+from penstock.executors.contract import DataType, Json, RuntimeData
 
 __all__ = ["AGES_AGO_NS", "Vectors"]
 
@@ -93,7 +93,8 @@ class Vectors:
         raw = self.json(None)
         raw.payload = b'{ "spaced" : [ 1 , 2.50 , 1e2 ] , "u" : "\\u00e9" }'
         yield "white space and escapes as they were written", raw
-        for value in ([], {}, None, True, 0, "x"):
+        values: tuple[Json, ...] = ([], {}, None, True, 0, "x")
+        for value in values:
             made = RuntimeData.json(value, **self.about)
             yield f"the value {value!r}", made
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections import Counter
+from typing import Any
 
 import trio
 
@@ -151,7 +152,7 @@ async def check_the_timeout(lab: Lab) -> None:
             )
             took = time.monotonic() - start
             expect(took >= timeout * 0.95, f"not before {timeout} s", f"after {took:.3f} s")
-            said = error.timeout
+            said: Any = error.timeout
             said = said.total_seconds() if isinstance(said, dt.timedelta) else said
             expect(said == timeout, f"BackpressureTimeout.timeout = {timeout}", described(error.timeout))
         lab.measured["timeout came after, ms"] = round(took * 1000, 1)

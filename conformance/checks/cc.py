@@ -73,4 +73,7 @@ async def check_two_host_processes_do_not_collide(lab: Lab) -> None:
     kind = lab.claims.bridge_kinds[-1]
     async with Host(lab, "work", kind) as one, Host(lab, "work", kind) as other:
         for host in (one, other):
+            await host.ready()
+        (lab.folder / "go").touch()
+        for host in (one, other):
             equal((await host.said())["count"], CALLS + 1, "count in a host process, beside another with equal names")

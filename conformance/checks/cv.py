@@ -276,8 +276,8 @@ def _forged(sent: Any, number: int) -> list[Any]:
     if not dataclasses.is_dataclass(sent) or isinstance(sent, type) or not hasattr(sent, "sample_id"):
         return []
     if not isinstance(sent.sample_id, int):
-        return [dataclasses.replace(sent, sample_id=f"forged-{number}")]  # type: ignore[type-var]
-    return [dataclasses.replace(sent, sample_id=forged) for forged in (number, -1)]  # type: ignore[type-var]
+        return [dataclasses.replace(sent, sample_id=f"forged-{number}")]
+    return [dataclasses.replace(sent, sample_id=forged) for forged in (number, -1)]
 
 
 @check("R-CV-20")
@@ -390,12 +390,12 @@ async def check_malformed_inline_messages(lab: Lab) -> None:
         if not dataclasses.is_dataclass(sample) or isinstance(sample, type) or not hasattr(sample, "data_type"):
             raise NotExercised(f"a malformed {type(sample).__name__} can not be made")
         for data_type in (None, "Nope", 99):
-            broken = dataclasses.replace(sample, data_type=data_type)  # type: ignore[type-var]
+            broken = dataclasses.replace(sample, data_type=data_type)
             await raised(ConversionError, converter.from_ipc(broken), f"from_ipc of Inline with type {data_type!r}")
         for number in range(200):
             blob = lab.data.raw(lab.random.choice([0, 1, 3, 63, 64, 65, 200]))
             kind = lab.random.choice([DataType.TEXT, DataType.JSON, DataType.AUDIO, DataType.TENSOR])
-            broken = dataclasses.replace(sample, data_type=kind, payload=blob)  # type: ignore[type-var]
+            broken = dataclasses.replace(sample, data_type=kind, payload=blob)
             try:
                 await converter.from_ipc(broken)
             except ConversionError:

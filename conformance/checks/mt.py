@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import trio
 
@@ -206,7 +207,7 @@ async def check_each_nodes_figures(lab: Lab) -> None:
         for _ in range(3):
             await nodes[0].ask()
         await nodes[1].ask({"ms": 5})
-        per_node = getattr((await bridge.get_stats()).raw, "per_node", None)
+        per_node: Any = getattr((await bridge.get_stats()).raw, "per_node", None)
         wanted = "get_stats().per_node, by node id"
         expect(
             hasattr(per_node, "__getitem__") and all(node.id in per_node for node in nodes), wanted, described(per_node)

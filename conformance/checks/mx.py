@@ -23,6 +23,7 @@ from penstock.executors.contract import (
     ExecutorNotInitialized,
     ExecutorType,
     Internal,
+    Json,
     NodeExecution,
     RuntimeData,
     ServiceError,
@@ -57,7 +58,7 @@ async def check_each_node_has_its_process(lab: Lab) -> None:
 @check("R-MX-04")
 async def check_the_node_gets_its_context(lab: Lab) -> None:
     async with lab.bridge(MULTI) as bridge:
-        params = {"k": [1, {"ä": None}]}
+        params: dict[str, Json] = {"k": [1, {"ä": None}]}
         node = await lab.node(bridge, "ctx", params)
         said = await node.ask()
         for name, value in (
@@ -229,7 +230,7 @@ async def check_cleanup_ends_the_process(lab: Lab) -> None:
         await bridge.cleanup(node.id)
         gone = "the process has ended and is reaped after cleanup"
         if lab.claims.process_per_node:
-            await lab.until(lambda: not evidence.psutil.pid_exists(pid), gone, lab.cleanup_s)
+            await lab.until(lambda: evidence.gone(pid), gone, lab.cleanup_s)
 
 
 @check("R-MX-11")
@@ -306,7 +307,7 @@ async def _cleanup_ends(lab: Lab, node: Node, pid: int) -> None:
 @check("R-MX-15")
 async def check_parameters_of_initialize_reach_the_node(lab: Lab) -> None:
     async with lab.bridge(MULTI) as bridge:
-        params = {"number": 1.5, "text": "漢", "list": [None, True], "nested": {"a": {"b": -3}}}
+        params: dict[str, Json] = {"number": 1.5, "text": "漢", "list": [None, True], "nested": {"a": {"b": -3}}}
         node = await lab.node(bridge, "ctx", params)
         equal((await node.ask()).get("params"), params, "parameters in the context of initialize")
 

@@ -6,9 +6,9 @@ import datetime as dt
 import os
 import platform
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Any
 
-import penstock
 from penstock.conformance.reports.words import repeat_command
 from penstock.conformance.requirements import CONTRACT
 from penstock.conformance.results import Result
@@ -24,7 +24,7 @@ def document(verdicts: Sequence[RunVerdict], seed: int) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "contract": CONTRACT,
-        "suite": penstock.__version__,
+        "suite": metadata.version("penstock"),
         "written": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "host": {"system": platform.system(), "python": platform.python_version(), "cpus": os.cpu_count()},

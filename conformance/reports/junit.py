@@ -34,7 +34,8 @@ def junit(verdicts: Sequence[RunVerdict]) -> bytes:
         suite.set("errors", str(counts["error"]))
         suite.set("skipped", str(counts["skipped"]))
     ET.indent(root)
-    return ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text
 
 
 def _case(suite: ET.Element, verdict: RunVerdict, item: Judged) -> str:
