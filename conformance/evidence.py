@@ -27,6 +27,7 @@ __all__ = [
     "process_words",
     "require_kernel",
     "shared_mappings",
+    "stopped",
     "sysv_segments",
     "used_elsewhere",
 ]
@@ -48,6 +49,13 @@ class SharedMapping:
     end: int
     inode: Inode
     path: str
+
+
+def stopped(pid: int) -> bool:
+    """Whether SIGSTOP has taken effect."""
+    with contextlib.suppress(psutil.Error):
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    return True
 
 
 def gone(pid: int) -> bool:

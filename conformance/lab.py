@@ -326,10 +326,10 @@ class Lab:
         await node.initialize(params)
         return node
 
-    async def held(self, bridge: BridgeHandle) -> Held:
-        """A node whose calls block until they are released."""
+    async def held(self, bridge: BridgeHandle, *, deaf: bool = False) -> Held:
+        """A node whose calls block until they are released; a deaf one ignores SIGTERM meanwhile."""
         entered, release = (self.folder / f"{word}-{next(_numbers)}" for word in ("entered", "release"))
-        node = await self.node(bridge, "hold", {"entered": str(entered), "release": str(release)})
+        node = await self.node(bridge, "hold", {"entered": str(entered), "release": str(release), "deaf": deaf})
         return Held(self, node, entered, release)
 
     async def until(self, condition: Callable[[], Any], what: str, bound_s: float | None = None) -> Any:

@@ -6,7 +6,9 @@ table of docs/conformance.md instead.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -155,10 +157,16 @@ class FailCleanup(_Answering):
 
 
 class Hold(_Answering):
-    """Blocks until the file of its parameter `release` exists; says its pid in the file of `entered`."""
+    """Blocks until the file of its parameter `release` exists; says its pid in the file of `entered`.
+
+    With `deaf` it ignores SIGTERM from then on.
+    """
 
     def begin(self) -> Callable[[], bool]:
         """Say that it has begun; what tells whether it is to end."""
+        if self.ctx.params.get("deaf"):
+            with contextlib.suppress(ValueError):  # not in the main thread: then nobody is deaf
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
         with open(str(self.ctx.params["entered"]), "a", encoding="utf-8") as file:
             file.write(f"{os.getpid()}\n")
         release, deadline = str(self.ctx.params["release"]), time.monotonic() + _LONGEST_HOLD_S

@@ -29,6 +29,7 @@ class Order:
         done: items of earlier children.
         blocked: requirements that hung or crashed an earlier child.
         path: where the adapter may be found beside what is installed.
+        smoke: "call": make everything, and call it; "make": make and close it; "no": an earlier child has done it.
     """
 
     adapter: str
@@ -41,7 +42,7 @@ class Order:
     repeat: int = 1
     latency_budget_ms: float | None = None
     path: list[str] = field(default_factory=list)
-    smoke: bool = True
+    smoke: str = "call"
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self)), encoding="utf-8")

@@ -79,9 +79,9 @@ class _Session:
             noise_p99_ms=round(noise_ms, 3),
             claims=_plain(claims),
         )
-        if self.order.smoke:
+        if self.order.smoke != "no":
             self.journal.write("stage", stage="trying the adapter (smoke gate)")
-            if problem := smoke(adapter, self.settings):
+            if problem := smoke(adapter, self.settings, call=self.order.smoke == "call"):
                 self._stop(problem)
         self.journal.write("smoke", problem="")
         self.adapter = adapter

@@ -43,6 +43,7 @@ class Options:
         profile: check what this profile has, of what is claimed.
         require: ids to check; empty: all.
         isolate: "process"; "ns": also a /dev/shm of its own, where the kernel allows it.
+        smoke_only: try the adapter, check nothing.
         on_event: told of each result as it is there.
     """
 
@@ -53,11 +54,14 @@ class Options:
     time_scale: float | None = None
     latency_budget_ms: float | None = None
     isolate: str = "process"
+    smoke_only: bool = False
     path: Sequence[str] = field(default_factory=lambda: (os.getcwd(),))
     on_event: Callable[[Result], None] = lambda _: None
 
     def selected(self) -> list[str]:
         """The ids, in the order in which they are checked: timing last."""
+        if self.smoke_only:
+            return []
         ids = list(self.require) or [
             name for name, requirement in CATALOGUE.items() if requirement.area in PROFILE_AREAS[self.profile]
         ]
@@ -127,7 +131,9 @@ class _Supervisor:
 
     def _child(self, number: int) -> tuple[Record, int]:
         journal, order = self.scratch / f"journal-{number}.jsonl", self.scratch / f"order-{number}.json"
-        self.order = replace(self.order, journal=str(journal), smoke=number == 0)
+        self.order = replace(
+            self.order, journal=str(journal), smoke="no" if number else "make" if self.options.require else "call"
+        )
         self.order.write(order)
         log = self.scratch / f"output-{number}.txt"
         with open(log, "wb") as output:

@@ -190,6 +190,16 @@ async def check_each_producers_order(lab: Lab) -> None:
             equal(turns, sorted(turns), f"order in which the data of producer {number} come out")
 
 
+@check("R-DB-11")
+async def check_the_order_of_what_is_buffered(lab: Lab) -> None:
+    async with lab.data_bridge("native-multiprocess", capacity=12) as bridge:
+        data = [lab.data.one(lab.data_types()[number % len(lab.data_types())]) for number in range(12)]
+        for datum in data:
+            await bridge.put(datum)
+        for number, datum in enumerate(data):
+            same(await bridge.take(), datum, f"datum {number} of 12 from one producer")
+
+
 @check("R-DB-12")
 async def check_two_bridges_share_nothing(lab: Lab) -> None:
     async with lab.data_bridge(capacity=2) as one, lab.data_bridge(capacity=2) as other:

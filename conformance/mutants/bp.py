@@ -62,16 +62,17 @@ class LosesWakeups(ReferenceDataBridge):
             super().give_back()
 
 
-@mutant("R-BP-06", "data_bridge", "now and then a datum is lost")
+@mutant("R-BP-06", "data_bridge", "now and then a datum is lost, and the one before comes again")
 class LosesData(ReferenceDataBridge):
     count = 0
+    last: RuntimeData | None = None
 
     async def receive(self) -> RuntimeData:
         datum = await super().receive()
         self.count += 1
-        if self.count % 100 == 50 and self.buffer:
-            self.buffer.popleft()
-            self.buffer.append(datum)
+        if self.count % 100 == 0 and self.last is not None:
+            return self.last
+        self.last = datum
         return datum
 
 

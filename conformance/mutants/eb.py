@@ -42,6 +42,7 @@ class RunsInTheHost(ReferenceNative):
 @mutant("R-EB-05", "native", "the parameters of the call do not reach the node")
 class ForgetsParams(ReferenceNative):
     async def execute_node(self, node_id: str, node_type: str, input_data: RuntimeData, params: Any) -> RuntimeData:
+        del params
         return await super().execute_node(node_id, node_type, input_data, {})
 
 
@@ -80,6 +81,7 @@ class KeepsStateAfterCleanup(ReferenceNative):
             await super().initialize_node(node_id, node_type, params)
 
     async def cleanup_node(self, node_id: str) -> None:
+        del node_id
         await trio.lowlevel.checkpoint()
 
 

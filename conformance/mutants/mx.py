@@ -92,6 +92,7 @@ class ExceptionEndsWorker(ReferenceMultiprocess):
 @mutant("R-MX-10", "multiprocess", "cleanup leaves the process")
 class LeavesTheProcess(ReferenceMultiprocess):
     async def terminate(self, node: Any) -> None:
+        del node
         await trio.lowlevel.checkpoint()
 
 
