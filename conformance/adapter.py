@@ -57,6 +57,7 @@ class Capabilities:
         process_per_node: each node of a multiprocess bridge has a worker of its own.
         params_at_execute: the parameters of a call reach the node.
         backpressure_timeout: `make_data_bridge` heeds `timeout`.
+        zero_copy: arrays travel through shared memory, not through a pipe, a socket or a file.
         max_payload: the largest payload in bytes; None when memory is the only limit.
         respawns: after a worker's crash the bridge starts a new one by itself.
         cancellation: calls can be cancelled; None: yes, but for the runtime "sync".
@@ -72,6 +73,7 @@ class Capabilities:
     process_per_node: bool = True
     params_at_execute: bool = True
     backpressure_timeout: bool = True
+    zero_copy: bool = True
     max_payload: int | None = None
     respawns: bool = False
     cancellation: bool | None = None

@@ -204,6 +204,7 @@ def _plain(claims: Any) -> dict[str, Any]:
         "process_per_node": claims.process_per_node,
         "params_at_execute": claims.params_at_execute,
         "backpressure_timeout": claims.backpressure_timeout,
+        "zero_copy": claims.zero_copy,
         "max_payload": claims.max_payload,
         "respawns": claims.respawns,
         "cancellation": claims.cancels,

@@ -68,18 +68,26 @@ class _Call:
         return trio.lowlevel.Abort.FAILED  # the end of the call wakes the waiter
 
     def _start(self) -> None:
-        self._task = self._loop.create_task(self._relay())
+        self._task = self._loop.create_task(self._within())
+        self._task.add_done_callback(self._ended)
 
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
 
-    async def _relay(self) -> None:
+    async def _within(self) -> None:
         try:
             result = self._call()
             self._result = await result if inspect.isawaitable(result) else result
-        except BaseException as error:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # SystemExit, say, would end the loop
             self._error = error
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Wake the waiter; a task that is cancelled before its first step ends here alone."""
+        if task.cancelled():
+            self._error = asyncio.CancelledError()
         with contextlib.suppress(trio.RunFinishedError):
             self._token.run_sync_soon(trio.lowlevel.reschedule, self._waiter)
 

@@ -103,6 +103,8 @@ class WorkerProcess:
 
     async def end(self) -> None:
         """SIGTERM, a grace period, SIGKILL; then reaped. Also when the caller is cancelled."""
+        if self._socket.fileno() < 0:
+            return
         with trio.CancelScope(shield=True):
             self.process.terminate()
             with trio.move_on_after(_GRACE_S):
@@ -255,14 +257,16 @@ class ReferenceMultiprocess:
             return restore(about, mapping[: about["nbytes"]])
 
     async def cleanup_node(self, node_id: str) -> None:
-        node = self.nodes.pop(node_id, None)
+        node = self.nodes.get(node_id)
         if node is None:
             await trio.lowlevel.checkpoint()
             return
         try:
             await self.terminate(node)
-        except OSError as error:
+        except OSError as error:  # it stays on the list: aclose tries again
             raise Internal(f"Cleanup failed: {error}") from error
+        if self.nodes.get(node_id) is node:
+            del self.nodes[node_id]
 
     async def terminate(self, node: _Node) -> None:
         await node.worker.end()

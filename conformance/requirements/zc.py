@@ -13,6 +13,7 @@ REQUIREMENTS = (
         "The bytes of audio and tensors are in memory that host and worker share while the node holds them",
         basis="L497 D-15",
         kind=Kind.EVIDENCE,
+        needs="zero_copy",
         how="needle scan on `hold`",
         after=("R-EB-03",),
         causes=(
@@ -26,6 +27,7 @@ REQUIREMENTS = (
         "Those bytes do not pass through a pipe or a file",
         basis="L497",
         kind=Kind.EVIDENCE,
+        needs="zero_copy",
         how="psutil io_counters",
         after=("R-EB-03",),
         causes=("payload through multiprocessing.Pipe or Queue, or a temporary file",),
@@ -36,6 +38,7 @@ REQUIREMENTS = (
         "Estimated copies per direction (slope vs memcpy slope)",
         basis="D-15",
         kind=Kind.TIMING,
+        needs="zero_copy",
         how="regression 1..16 MiB",
         after=("R-EB-03",),
         causes=("each copy adds the time of one memcpy",),
