@@ -12,7 +12,6 @@ from pipe_bridge import PipeBridge
 from penstock.conformance import Adapter, Capabilities, Fault, Profile
 from penstock.executors.contract import ExecutorType
 
-
 _TARGETS = {Fault.SEND: "multiprocessing.connection.Connection.send", Fault.CLEANUP: "pipe_bridge._Node.end"}
 
 
