@@ -135,11 +135,11 @@ class Fail(_Answering):
 
 
 class FailInit(_Answering):
-    """`initialize` raises ValueError("init-boom-<nonce>") while the file of its parameter `while` exists."""
+    """`initialize` raises ValueError("init-boom-<nonce>") while the file `while` exists, or as `fail` says."""
 
     def initialize(self, ctx: NodeContext) -> None:
         self.ctx = ctx
-        if os.path.exists(str(ctx.params.get("while", "/"))):
+        if ctx.params.get("fail", os.path.exists(str(ctx.params.get("while", "/")))):
             raise ValueError(f"init-boom-{ctx.params.get('nonce')}")
 
     def process(self, data: RuntimeData) -> RuntimeData:

@@ -24,9 +24,13 @@ class OneLess(ReferenceDataBridge):
 
 @mutant("R-BP-02", "data_bridge", "looks for room first and pushes later, as L349-373 do")
 class ChecksThenActs(ReferenceDataBridge):
+    def __init__(self, source: Any, target: Any, converter: Any, capacity: int, *args: Any, **kwargs: Any) -> None:
+        super().__init__(source, target, converter, capacity, *args, **kwargs)
+        self.capacity = capacity
+
     async def transfer_with_backpressure(self, data: RuntimeData) -> RuntimeData:
         self.check_open()
-        while len(self.buffer) >= 4:  # noqa: ASYNC110  so it is written in the contract
+        while len(self.buffer) >= self.capacity:  # noqa: ASYNC110  so it is written in the contract
             await trio.sleep(100e-6)
         converted = await self.transfer(data)
         self.buffer.append(converted)

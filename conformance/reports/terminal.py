@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from penstock.conformance.reports.words import basis, profile_line, repeat_command, turns
@@ -13,7 +13,6 @@ from penstock.conformance.verdict import Judged, RunVerdict, Verdict
 __all__ = ["Terminal"]
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
-_SHOWN_OPEN = 12
 
 
 class Terminal:
@@ -82,22 +81,27 @@ class Terminal:
         for problem in verdict.known_problems:
             self._line(self._paint("red", f"  known: {problem}"))
 
-    def _section(self, verdict: RunVerdict, kind: Verdict, title: str, said: object) -> None:
+    def _section(self, verdict: RunVerdict, kind: Verdict, title: str, said: Callable[[Judged], str]) -> None:
         items = [item for item in verdict.requirements if item.verdict is kind]
         if not items:
             return
         self._line()
         self._line(self._paint("yellow", f"  {title}"))
-        for item in items[:_SHOWN_OPEN]:
-            text = said(item) if callable(said) else ""
-            self._line(f"  {item.requirement.id}  {item.requirement.sentence}: {text}")
-        if len(items) > _SHOWN_OPEN:
-            self._line(f"  and {len(items) - _SHOWN_OPEN} more")
+        reasons: dict[str, list[Judged]] = {}
+        for item in items:
+            reasons.setdefault(said(item), []).append(item)
+        for reason, same in reasons.items():
+            if len(same) == 1:
+                self._line(f"  {same[0].requirement.id}  {same[0].requirement.sentence}: {reason}")
+            else:
+                self._line(f"  {', '.join(item.requirement.id for item in same)}: {reason}")
 
     def _closing(self, verdict: RunVerdict) -> None:
         run = verdict.run
         self._line()
         for profile in verdict.profiles:
+            if not profile.must_total and not profile.whole:
+                continue
             colour = "green" if profile.conformant else "yellow"
             self._line(f"  {profile.profile.value.upper():13}" + self._paint(colour, profile_line(profile)))
         checks = len(run.results)

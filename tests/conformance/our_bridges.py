@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from unittest import mock
 
+from wasm_nodes import guests
+
 from penstock.conformance import Adapter, Capabilities, Fault, Profile
-from penstock.executors import MultiprocessExecutorBridge, NativeExecutorBridge
+from penstock.executors import MultiprocessExecutorBridge, NativeExecutorBridge, WasmExecutorBridge
 from penstock.executors.contract import ExecutorType
 from penstock.executors.multiprocess.calls import Calls
 from penstock.executors.multiprocess.supervisor import WorkerOptions
@@ -42,6 +44,21 @@ class Multiprocess(Adapter):
 
     def inject(self, obj: Any, fault: Fault) -> contextlib.AbstractContextManager[Any] | None:
         return _broken(obj, fault) if fault in {Fault.SEND, Fault.CONVERT} else None
+
+
+class Wasm(Adapter):
+    """Nodes in a sandbox: guests that do what the suite's nodes do, without files, clocks and processes."""
+
+    name = "penstock wasm"
+    version = "0.1.0"
+    capabilities = Capabilities(
+        profiles={Profile.WASM},
+        params_at_execute=False,  # a guest gets its parameters when it is opened
+        nodes={"echo", "affine", "counter", "fail", "fail_init", "slow"},
+    )
+
+    async def make_bridge(self, kind: ExecutorType, *, session_id: str, nodes: Mapping[str, str]) -> Any:
+        return WasmExecutorBridge(session_id, nodes=guests())
 
 
 @contextlib.contextmanager
