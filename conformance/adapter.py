@@ -122,6 +122,8 @@ class Capabilities:
         missing = ALL_TYPES - set(self.data_types)
         if not found and Profile.CONVERTER in self.claimed and missing:
             found.append(f"profile converter needs all data types; {sorted(missing)} are not claimed")
+        if not found and Profile.DATABRIDGE in self.claimed and "text" not in self.data_types:
+            found.append("profile databridge needs the data type text, with which its buffer is filled")
         if self.runtime not in {"trio", "asyncio", "sync"}:
             found.append(f"runtime is {self.runtime!r}; there are trio, asyncio and sync")
         return found

@@ -10,6 +10,7 @@ import trio
 
 from penstock.conformance.checking import check
 from penstock.conformance.expect import equal, same
+from penstock.conformance.handles import BridgeHandle
 from penstock.conformance.hosts import CALLS, Host
 from penstock.conformance.lab import Lab, Node
 from penstock.conformance.nodes import Affine
@@ -29,13 +30,16 @@ async def _work(lab: Lab, node: Node, affine: Node) -> None:
         same(await affine(datum), Affine().process(datum), f"affine on a {node.bridge.name} bridge")
 
 
+async def _begin(lab: Lab, bridge: BridgeHandle) -> None:
+    await _work(lab, await lab.node(bridge, "counter"), await lab.node(bridge, "affine"))
+
+
 @check("R-CC-01")
 async def check_many_bridges_at_once(lab: Lab) -> None:
     async with contextlib.AsyncExitStack() as stack, trio.open_nursery() as nursery:
         for number, kind in enumerate(_kinds(lab)):
             bridge = await stack.enter_async_context(lab.bridge(kind, f"{lab.session}-{number}"))
-            counter, affine = await lab.node(bridge, "counter"), await lab.node(bridge, "affine")
-            nursery.start_soon(_work, lab, counter, affine)
+            nursery.start_soon(_begin, lab, bridge)
 
 
 @check("R-CC-02")

@@ -147,7 +147,7 @@ async def check_no_foreign_error_escapes(lab: Lab) -> None:
         for node_id in ("", " ", "x" * 5000, "a\x00b", "../../etc", "漢", "%s{}"):
             await _tolerated(lambda node_id=node_id: bridge.execute(node_id, "echo", lab.data.json()))
             await _tolerated(lambda node_id=node_id: bridge.cleanup(node_id))
-        for node_type in ("", "a:b", "os:system", "../x", "é", "x" * 3000, "penstock.conformance.nodes:Nope"):
+        for node_type in ("", "os:system", "../é", "x" * 3000):
             await _tolerated(lambda node_type=node_type: bridge.initialize("odd", node_type))
             await _tolerated(lambda node_type=node_type: bridge.execute("odd2", node_type, lab.data.json()))
             await bridge.cleanup("odd")
@@ -198,7 +198,7 @@ async def _errors(lab: Lab, bridge: BridgeHandle) -> AsyncIterator[str]:
     """Makes one error after the other."""
     failing = await lab.node(bridge, "fail")
     echo = await lab.node(bridge, "echo")
-    for _ in range(2):
+    for _ in range(1 if lab.kind is MULTI else 2):
         await _tolerated(lambda: failing(lab.data.json()))
         yield "a node's exception"
         await _tolerated(lambda: bridge.initialize("u", "NoSuchNode"))

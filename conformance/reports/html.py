@@ -36,6 +36,7 @@ def page(verdicts: Sequence[RunVerdict], seed: int) -> str:
         f"<h1>{title}</h1>",
         f'<p class="dim">contract {CONTRACT}, seed {seed}. Rows open and say what was expected and what was seen.</p>',
         '<div class="cards">' + "".join(_card(verdict) for verdict in verdicts) + "</div>",
+        _columns(verdicts),
         '<p class="filter"><label><input type="checkbox" id="only"> only what did not pass</label></p>',
         *(_area(area, verdicts, seed) for area in AREAS),
         _figures(verdicts),
@@ -46,6 +47,14 @@ def page(verdicts: Sequence[RunVerdict], seed: int) -> str:
     head += f"<title>{title}</title>"
     html = f'<!doctype html><html lang="en"><head>{head}<style>{STYLE}</style></head><body><main>{"".join(body)}</main>'
     return f"{html}<script>{SCRIPT}</script></body></html>\n"
+
+
+def _columns(verdicts: Sequence[RunVerdict]) -> str:
+    """Which column is which, where there are several."""
+    if len(verdicts) < 2:
+        return ""
+    names = ", ".join(escape(verdict.run.name) for verdict in verdicts)
+    return f'<p class="dim">The columns below, from left to right: {names}.</p>'
 
 
 def _card(verdict: RunVerdict) -> str:
