@@ -17,7 +17,7 @@ from penstock.conformance.nodes import Affine
 from penstock.conformance.pending import Pending, cancelled_at_each_step
 from penstock.executors.contract import ExecutorNotInitialized, ExecutorType, Json, RuntimeData, ServiceError
 
-IDS = ("a", "a/b", "A", "ä b", "a" * 200)
+IDS = ("a", "a/b", "a_b", "A", "ä b", "a" * 200, "a" * 199 + "b")
 
 
 @check("R-EB-01")

@@ -189,15 +189,16 @@ async def check_the_unit_is_the_microsecond(lab: Lab) -> None:
     _need_data_bridge(lab)
     lab.need_type("tensor")
     async with lab.data_bridge() as bridge:
-        spent_us, count = 0.0, 6
-        for _ in range(count):
+        walls: list[float] = []
+        for _ in range(8):
             datum = lab.data.tensor(lab.data.floats(1 << 20))
             start = time.perf_counter_ns()
             await bridge.transfer(datum)
-            spent_us += (time.perf_counter_ns() - start) / 1000
-        average, wall = (await bridge.get_stats()).average_us, spent_us / count
+            walls.append((time.perf_counter_ns() - start) / 1000)
+        average, wall = (await bridge.get_stats()).average_us, sum(walls) / len(walls)
+        least = min(walls) / 100  # a conversion of 4 MiB is most of it; in milliseconds it would be a thousandth
         lab.measured["average said / measured, us"] = f"{average} / {wall:.0f}"
-        expect(0 < average <= wall, f"0 < average <= {wall:.0f} us for transfers of 4 MiB", f"{average}")
+        expect(least < average <= wall, f"{least:.0f} < average <= {wall:.0f} us for transfers of 4 MiB", f"{average}")
 
 
 @check("R-MT-09", EACH)

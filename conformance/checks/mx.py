@@ -13,7 +13,7 @@ import trio
 from penstock.conformance import evidence
 from penstock.conformance.adapter import Fault
 from penstock.conformance.checking import check
-from penstock.conformance.expect import Failure, NotExercised, described, equal, expect, message, raised
+from penstock.conformance.expect import Failure, NotApplicable, NotExercised, described, equal, expect, message, raised
 from penstock.conformance.handles import BridgeHandle
 from penstock.conformance.hosts import Host
 from penstock.conformance.lab import Lab, Node
@@ -261,8 +261,14 @@ async def check_execute_before_initialize(lab: Lab) -> None:
         await raised(ExecutorNotInitialized, call, "execute before initialize", text=text)
 
 
+def _need_own_processes(lab: Lab) -> None:
+    if not lab.claims.process_per_node:
+        raise NotApplicable("nodes share their processes")
+
+
 @check("R-MX-13")
 async def check_a_crash_leaves_the_others(lab: Lab) -> None:
+    _need_own_processes(lab)
     async with lab.bridge(MULTI) as bridge:
         crashing, other = await lab.node(bridge, "crash"), await lab.node(bridge, "counter")
         first = await other.ask()
@@ -278,6 +284,7 @@ async def check_a_crash_leaves_the_others(lab: Lab) -> None:
 
 @check("R-MX-14")
 async def check_cleanup_of_a_stopped_worker(lab: Lab) -> None:
+    _need_own_processes(lab)
     async with lab.bridge(MULTI) as bridge:
         node = await lab.node(bridge, "pid")
         pid = (await node.ask())["pid"]
@@ -288,6 +295,7 @@ async def check_cleanup_of_a_stopped_worker(lab: Lab) -> None:
 
 @check("R-MX-14")
 async def check_cleanup_of_a_busy_worker_that_ignores_sigterm(lab: Lab) -> None:
+    _need_own_processes(lab)
     async with lab.bridge(MULTI) as bridge, trio.open_nursery() as nursery:
         held = await lab.held(bridge, deaf=True)
         call = Pending(nursery, held.node.ask)

@@ -93,6 +93,13 @@ class Nanoseconds(ReferenceDataBridge):
         return replace(stats, avg_conversion_latency_us=stats.avg_conversion_latency_us * 1000)
 
 
+@mutant("R-MT-08", "data_bridge", "milliseconds")
+class Milliseconds(ReferenceDataBridge):
+    def get_stats(self) -> BridgeStats:
+        stats = super().get_stats()
+        return replace(stats, avg_conversion_latency_us=stats.avg_conversion_latency_us // 1000)
+
+
 @mutant("R-MT-10", "native", "reading during a call would block, and raises")
 class CanNotBeReadNow(ReferenceNative):
     busy = 0
