@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import faulthandler
-import os
 import signal
-import tempfile
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -26,13 +22,15 @@ from penstock.conformance.results import Outcome
 from penstock.conformance.running import run_check
 from penstock.conformance.scale import measure
 from penstock.conformance.smoke import smoke
+from penstock.conformance.watchdog import Watchdog
 from penstock.executors.contract import ExecutorType
 
 __all__ = ["pytest_addoption", "pytest_configure"]
 
-EXIT_HUNG = 70
 _BACKSTOP = 2.0
-"""The watchdog ends the process when a check takes this many times its budget: its loop no longer turns."""
+"""The watchdog ends the process when a check takes this many times its budget."""
+_STANDSTILL_S = 20.0
+"""Or when its loop has not turned for so long, on an idle machine."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -123,14 +121,21 @@ class _Session:
             "begin", item=pyfuncitem.nodeid, requirement=requirement, check=pyfuncitem.function.__name__,
             kind=str(kind or ""), turn=turn,
         )  # fmt: skip
-        with self._watched(marking_of(pyfuncitem.obj).budget_s * self.settings.scale * _BACKSTOP):
-            error = self._run(pyfuncitem, requirement, kind, turn)
+        scale = self.settings.scale
+        bound_s, standstill_s = marking_of(pyfuncitem.obj).budget_s * scale * _BACKSTOP, _STANDSTILL_S * scale
+        with Watchdog(bound_s, standstill_s, self._last_words) as watchdog:
+            error = self._run(pyfuncitem, requirement, kind, turn, watchdog.beat)
         if error is not None and self.order.repeat == 1:
             raise error
         return True
 
     def _run(
-        self, item: pytest.Function, requirement: str, kind: ExecutorType | None, turn: int
+        self,
+        item: pytest.Function,
+        requirement: str,
+        kind: ExecutorType | None,
+        turn: int,
+        beat: Callable[[], None],
     ) -> BaseException | None:
         assert self.adapter is not None
         settings = Settings(
@@ -143,30 +148,15 @@ class _Session:
             result = {**fields, "outcome": Outcome.NOT_EXERCISED.value, "actual": said, "turn": turn}
             self.journal.write("end", item=item.nodeid, result=result)
             return None
-        result_, error = run_check(item.obj, self.adapter, settings, kind, turn)
+        result_, error = run_check(item.obj, self.adapter, settings, kind, turn, beat)
         if result_.outcome is Outcome.HANG:
             self.stuck.add(requirement)
         self.journal.write("end", item=item.nodeid, result=result_.as_json())
         return error
 
-    @contextlib.contextmanager
-    def _watched(self, bound_s: float) -> Iterator[None]:
-        timer = threading.Timer(bound_s, self._give_up)
-        timer.name, timer.daemon = "conformance watchdog", True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            timer.join()
-
-    def _give_up(self) -> None:
-        with tempfile.TemporaryFile("w+") as file:
-            faulthandler.dump_traceback(file)
-            file.seek(0)
-            self.journal.write("watchdog", stacks=file.read())
+    def _last_words(self, stacks: str) -> None:
+        self.journal.write("watchdog", stacks=stacks)
         _kill_descendants()
-        os._exit(EXIT_HUNG)
 
     def pytest_sessionfinish(self) -> None:
         """Leave nothing behind, whatever the implementation did."""

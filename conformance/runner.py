@@ -21,6 +21,7 @@ from penstock.conformance.order import Order
 from penstock.conformance.requirements import CATALOGUE, PROFILE_AREAS
 from penstock.conformance.results import Outcome, Result
 from penstock.conformance.verdict import Run
+from penstock.conformance.watchdog import EXIT_HUNG
 from penstock.executors.contract import ExecutorType
 
 __all__ = ["Options", "run"]
@@ -30,7 +31,6 @@ _MOST_CHILDREN = 40
 _SILENCE_S = 120.0
 """A child whose journal has not grown for this long (times its scale) is stuck beyond its own watchdog's reach."""
 _IMPORT_S = 45.0
-_EXIT_HUNG = 70
 _HOSTILE = ("PYTEST_", "PYTHONOPTIMIZE", "PYTHONWARNINGS", "PYTHONINSPECT", "PYTHONSTARTUP", "PYTHONPROFILE")
 _NAMESPACE = 'mount -t tmpfs tmpfs /dev/shm && exec "$@"'
 
@@ -202,7 +202,7 @@ class _Supervisor:
         running = record.running
         if running is None:
             return bool(record.done)
-        hung = code in {_EXIT_HUNG, -signal.SIGKILL}
+        hung = code in {EXIT_HUNG, -signal.SIGKILL}
         result = Result(
             requirement=running["requirement"],
             check=running["check"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import trio
@@ -36,15 +37,20 @@ _REASONS = {
 
 
 def run_check(
-    function: Check, adapter: Adapter, settings: Settings, kind: ExecutorType | None, turn: int = 0
+    function: Check,
+    adapter: Adapter,
+    settings: Settings,
+    kind: ExecutorType | None,
+    turn: int = 0,
+    beat: Callable[[], None] = lambda: None,
 ) -> tuple[Result, BaseException | None]:
-    """The result, and the exception behind it."""
+    """The result, and the exception behind it; `beat` is called for as long as the loop turns."""
     marking = marking_of(function)
     lab = Lab(adapter, settings, marking.requirement.id, kind)
     start = time.perf_counter()
     error: BaseException | None = None
     try:
-        trio.run(_within, function, lab, marking.budget_s * settings.scale)
+        trio.run(_within, function, lab, marking.budget_s * settings.scale, beat)
     except (Exception, BaseExceptionGroup, SystemExit) as raised:
         error = failure_in(raised)
     finally:
@@ -68,11 +74,20 @@ def run_check(
     return result, error
 
 
-async def _within(function: Check, lab: Lab, budget_s: float) -> None:
+async def _within(function: Check, lab: Lab, budget_s: float, beat: Callable[[], None]) -> None:
     with trio.move_on_after(budget_s) as scope:
-        await function(lab)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_beating, beat)
+            await function(lab)
+            nursery.cancel_scope.cancel()
     if scope.cancelled_caught:
         raise Hang(f"the check comes to its end within {budget_s:g} s", _last(lab))
+
+
+async def _beating(beat: Callable[[], None]) -> None:
+    while True:
+        beat()
+        await trio.sleep(0.5)
 
 
 def _last(lab: Lab) -> str:

@@ -44,7 +44,11 @@ def test_an_adapter_that_can_not_be_used_is_one_message(adapter, said):
 
 @pytest.mark.parametrize(
     ("adapter", "expected"),
-    [("harness:ExitsInTheMiddle", Verdict.CRASH), ("harness:SegfaultsInTheMiddle", Verdict.CRASH)],
+    [
+        ("harness:ExitsInTheMiddle", Verdict.CRASH),
+        ("harness:SegfaultsInTheMiddle", Verdict.CRASH),
+        ("harness:StandsStill", Verdict.HANG),
+    ],
 )
 def test_the_run_goes_on_after_a_crash(adapter, expected):
     """The requirement that was being checked has crashed, the others are judged."""
