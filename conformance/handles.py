@@ -68,7 +68,7 @@ class Handle:
 
     def _judged(self, error: BaseException, words: str) -> BaseException:
         """The error as the check gets it."""
-        if isinstance(error, trio.Cancelled | KeyboardInterrupt | Failure) or _only_cancelled(error):
+        if isinstance(error, trio.Cancelled | Failure) or _only_cancelled(error):
             return error
         self.around.note(f"{words} raised {type(error).__name__}: {error}")
         mapped = self.adapter.classify(error)

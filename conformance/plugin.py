@@ -54,6 +54,8 @@ class _Session:
         self.adapter: Adapter | None = None
         self.settings = Settings(order.seed)
         self.stuck = set(order.blocked)
+        self.left: set[str] | None = None
+        """The items that are still to be done; None before they are known."""
 
     def pytest_sessionstart(self) -> None:
         """Import the adapter and try it, before anything is collected."""
@@ -105,6 +107,7 @@ class _Session:
         done = set(self.order.done)
         kept = [item for item in items if self._requirement(item) in wanted and item.nodeid not in done]
         items[:] = sorted(kept, key=lambda item: (wanted[self._requirement(item)], item.name))
+        self.left = {item.nodeid for item in items}
 
     @staticmethod
     def _requirement(item: pytest.Function) -> str:
@@ -125,6 +128,8 @@ class _Session:
         bound_s, standstill_s = marking_of(pyfuncitem.obj).budget_s * scale * _BACKSTOP, _STANDSTILL_S * scale
         with Watchdog(bound_s, standstill_s, self._last_words) as watchdog:
             error = self._run(pyfuncitem, requirement, kind, turn, watchdog.beat)
+        assert self.left is not None
+        self.left.discard(pyfuncitem.nodeid)
         if error is not None and self.order.repeat == 1:
             raise error
         return True
@@ -161,7 +166,7 @@ class _Session:
     def pytest_sessionfinish(self) -> None:
         """Leave nothing behind, whatever the implementation did."""
         _kill_descendants()
-        if self.adapter is not None:
+        if self.left is not None and not self.left:
             self.journal.write("footer")
 
 

@@ -197,10 +197,19 @@ class _Supervisor:
         tail = "\n".join(self.output.strip().splitlines()[-12:])
         return f"while {record.stage}: the process ended before anything could be tested ({how})\n{tail}".strip()
 
+    def _suite_failed(self, code: int) -> None:
+        """The adapter works, and not one check has begun: that is nobody's fault but the suite's."""
+        said = f"the process that runs the checks ended before the first of them ({_ending(code)})"
+        tail = self.output.splitlines()[-40:]
+        first = self.order.requirements[0] if self.order.requirements else next(iter(CATALOGUE))
+        self.results.append(Result(first, "collection", Outcome.ERROR, "", "the checks are run", said, witness=tail))
+
     def _died(self, record: Record, code: int) -> bool:
         """The child died in an item: say so, and go on with the others. False where that makes no sense."""
         running = record.running
         if running is None:
+            if not record.done:
+                self._suite_failed(code)
             return bool(record.done)
         hung = code in {EXIT_HUNG, -signal.SIGKILL}
         result = Result(

@@ -48,6 +48,7 @@ def test_an_adapter_that_can_not_be_used_is_one_message(adapter, said):
         ("harness:ExitsInTheMiddle", Verdict.CRASH),
         ("harness:SegfaultsInTheMiddle", Verdict.CRASH),
         ("harness:StandsStill", Verdict.HANG),
+        ("harness:RaisesKeyboardInterrupt", Verdict.FAIL),
     ],
 )
 def test_the_run_goes_on_after_a_crash(adapter, expected):

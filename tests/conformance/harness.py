@@ -113,3 +113,14 @@ class Refuses(_Native):
     """Its profiles are not what they should be."""
 
     capabilities = Capabilities(profiles={Profile.NATIVE}, runtime="curio")
+
+
+class _Interrupts(ReferenceNative):
+    async def cleanup_node(self, node_id):
+        await super().cleanup_node(node_id)
+        if node_id == "unknown":
+            raise KeyboardInterrupt
+
+
+class RaisesKeyboardInterrupt(_Native):
+    native = _Interrupts
