@@ -45,6 +45,8 @@ def _defaults(ctx: click.Context, _: object, value: object) -> object:
     if "bridge" in table:
         table["bridges"] = [table["bridge"]] if isinstance(table["bridge"], str) else table["bridge"]
         del table["bridge"]
+    if environment := bridges_of_environment():
+        table["bridges"] = list(environment)
     ctx.default_map = {**table, **(ctx.default_map or {})}
     return value
 

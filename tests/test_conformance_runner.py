@@ -140,3 +140,30 @@ def test_commands(arguments, code, said):
     command = [sys.executable, "-m", "penstock", "conformance", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, said in done.stdout + done.stderr) == (code, True), done.stdout + done.stderr
+
+
+def test_without_the_extra_it_says_what_to_install():
+    """In one line, with exit code 2."""
+    code = "import sys; sys.modules['pytest'] = None; from penstock.conformance.cli import main; main(['list'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == "penstock conformance needs pytest: pip install 'penstock[conformance]'\n"
+
+
+def test_options_come_from_the_environment_and_the_project(tmp_path):
+    """The command line wins over the environment, the environment over pyproject.toml."""
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.penstock-conformance]\nbridge = "a:InProject"\nrequire = ["R-EB-02"]\n'
+    )
+    shell = {"BRIDGE_CONFORMANCE_BRIDGE": "a:InShell"}
+    for extra, env, bridge in (
+        ([], {}, "InProject"),
+        ([], shell, "InShell"),
+        (["--bridge", "a:OnLine"], shell, "OnLine"),
+    ):
+        command = [sys.executable, "-m", "penstock.conformance", "run", "--json", *extra]
+        done = subprocess.run(
+            command, cwd=tmp_path, env={**os.environ, **env}, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 3
+        assert json.loads(done.stdout)["runs"][0]["implementation"]["adapter"] == f"a:{bridge}"
