@@ -43,9 +43,10 @@ def selftest(names: Sequence[str], jobs: int, times: int) -> ExitCode:
     code = ExitCode.CONFORMANT if names else _reference()
     chosen = [MUTANTS[name] for name in names or MUTANTS]
     with ThreadPoolExecutor(jobs) as pool:
-        deaths = list(pool.map(execute, itertools.chain.from_iterable([chosen] * times)))
-    for death in deaths:
-        _say(death)
+        deaths = []
+        for death in pool.map(execute, itertools.chain.from_iterable([chosen] * times)):
+            _say(death)
+            deaths.append(death)
     survivors = [death for death in deaths if not death.caught]
     missing = [] if names else _without_mutant()
     click.echo(f"\n{len(deaths) - len(survivors)} of {len(deaths)} mutants caught by the id of what they break")
