@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping
 
 from penstock.engine.catalogue import Catalogue, FoundType
 from penstock.engine.nodes import BUILTIN
-from penstock.engine.pipeline import EdgeDecl, NodeDecl, Pipeline, PortRef
+from penstock.engine.pipeline import POLICIES, EdgeDecl, NodeDecl, Pipeline, PortRef
 from penstock.engine.plan import Plan, PlannedEdge, PlannedNode
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
 from penstock.executors.contract import DataType, ExecutorType, ServiceError
+from penstock.shm.patience import WAIT_MODES
+from penstock.shm.ring import LARGEST_CAPACITY
 
 __all__ = ["check"]
 
@@ -44,6 +46,10 @@ class _Checker:
             self._plan_node(decl)
         for edge in self._pipeline.edges:
             self._plan_edge(edge)
+        if self._pipeline.wait not in WAIT_MODES:
+            wait = self._pipeline.wait
+            text = f"there is no way to wait {wait!r}: {did_you_mean(str(wait), WAIT_MODES)}"
+            self._problems.append(Problem(_start_of(self._pipeline), text))
         if not self._pipeline.nodes and not self._problems:
             self._problems.append(Problem(_start_of(self._pipeline), "the pipeline has no nodes"))
         if not self._problems:
@@ -152,6 +158,9 @@ class _Checker:
             return
         self._check_types(edge, source, source_port, target, target_port)
         planned = PlannedEdge(edge, source, source_port, target, target_port)
+        if planned.shared and isinstance(edge.capacity, int) and edge.capacity > LARGEST_CAPACITY:
+            text = f"capacity of an edge between processes is at most {LARGEST_CAPACITY}, not {edge.capacity}"
+            self._edge_problem(edge, text)
         if any(planned.name == other.name for other in self._edges):
             self._edge_problem(edge, "this edge is there already")
             return
@@ -165,6 +174,12 @@ class _Checker:
                 self._edge_problem(edge, f"{name} is a whole number of at least 1, not {value!r}")
         if edge.timeout_s is not None and not _is_duration(edge.timeout_s):
             self._edge_problem(edge, f"timeout is a number of seconds above 0, not {edge.timeout_s!r}")
+        if edge.policy not in POLICIES:
+            self._edge_problem(edge, f"there is no policy {edge.policy!r}: {did_you_mean(str(edge.policy), POLICIES)}")
+        elif edge.policy != "block" and edge.timeout_s is not None:
+            self._edge_problem(edge, f"timeout is for edges that block: with {edge.policy} nobody waits for room")
+        elif edge.policy == "latest" and edge.capacity != 1:
+            self._edge_problem(edge, "policy latest keeps one datum: leave capacity out, or use drop_oldest")
 
     def _end(self, edge: EdgeDecl, ref: PortRef) -> PlannedNode | None:
         if ref.node_id not in self._nodes and ref.node_id not in self._pipeline.unreadable:

@@ -28,9 +28,17 @@ def ring(bell: str) -> Op:
     return ("ring", bell, 1)
 
 
-def poll(bell: str) -> Op:
-    """Wait until the bell was rung."""
-    return ("poll", bell, 0)
+def poll(bell: str, above: int = 0) -> Op:
+    """Wait until the bell was rung.
+
+    Or until any word is above a number: a wait that can not go wrong, for models whose concern is something else.
+    """
+    return ("poll", bell, above)
+
+
+def poll_timed(bell: str) -> Op:
+    """Wait until the bell was rung, for a bounded time: answers 1 when it was, or 0 at any moment; never stuck."""
+    return ("poll_timed", bell, 0)
 
 
 def drain(bell: str) -> Op:

@@ -2,16 +2,22 @@
 
 One writer, one reader, `capacity` slots of two cells each, a bell for each process. Record `n` carries the payload
 `n + 1` in both cells of slot `n % capacity`; 0 is a cell that nobody wrote yet.
+
+A writer without room asks to be woken at a *target*: WRITER_WAITING holds 0, or the ACK from which on it is to be rung,
+so that it is not woken for each record. The reader may give no more before it gets something to read, or before
+somebody else does whom this writer feeds. So a writer that asks for several waits with a timeout, then asks for one,
+looks again, and only then sleeps without an end. Whoever spins before it sleeps only looks again before it stores its
+waiting flag: that needs no words, and is in the model as the moment between the first look and the flag.
 """
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from model.behaviour import Body
-from model.operations import FENCE, count, drain, fail, load, poll, ring, store
+from model.operations import FENCE, count, drain, fail, load, poll, poll_timed, ring, store
 
 
 class Fault(enum.Enum):
@@ -31,12 +37,22 @@ class Fault(enum.Enum):
     WRITER_CLEARS_BEFORE_CHECK = "the writer clears its waiting flag before it re-checks"
     ENDED_AFTER_HEAD = "ENDED is loaded after HEAD"
     ACK_BEFORE_READ = "the record is acknowledged before its payload is read"
+    RINGS_AT_THE_TARGET_ONLY = "the reader rings when ACK is the writer's target, not when it has jumped over it"
+    TARGET_BEYOND_HEAD = "the writer asks for more acknowledgements than there are records"
+    KEEPS_THE_BATCH = "after the timeout the writer sleeps without an end, and its target is that of the batch"
+    NO_FENCE_AFTER_TARGET_FOR_ONE = "the writer looks again without a fence after its target for one"
+    NO_LOOK_AFTER_TARGET_FOR_ONE = "the writer does not look again after its target for one"
     SILENT_SUPERVISOR = "the supervisor does not ring the neighbours of a process that has ended"
 
 
 @dataclass(frozen=True)
 class Ring:
-    """One ring between two processes: the names of its words."""
+    """One ring between two processes: the names of its words.
+
+    `batch`: how many acknowledgements its writer waits for, at first. `hold`: how many records its reader takes before
+    it acknowledges them, all at once. `needs`: how many slots must be free for a record; it stands for large records
+    and a bound on bytes, with which a writer may be left without room after it was rung.
+    """
 
     writer: str
     reader: str
@@ -44,6 +60,9 @@ class Ring:
     messages: int
     fault: Fault = Fault.NONE
     cells: int = 2
+    batch: int = 1
+    hold: int = 1
+    needs: int = 1
 
     @property
     def name(self) -> str:
@@ -68,6 +87,10 @@ class Ring:
 
     def delivered(self, record: int) -> str:
         return f"{self.name}.delivered{record}"
+
+    def target(self, head: int, seen: int, batch: int) -> int:
+        """What a writer at `head` waits for, when so many acknowledgements as it has `seen` leave it without room."""
+        return head + 1 if self.fault is Fault.TARGET_BEYOND_HEAD else min(seen + batch, head)
 
     def memory(self) -> dict[str, int]:
         names = [self.HEAD, self.ACK, self.ENDED, self.READER_WAITING, self.WRITER_WAITING]
@@ -95,10 +118,10 @@ def _ring_if(waiting: str, bell: str) -> Body:
 
 def send(at: Ring, head: int) -> Body:
     """Publish record `head`; False when the reader is lost."""
-    room = yield from has_room(at, head)
+    room, seen = yield from has_room(at, head)
     while room == "full":
-        yield from _wait_for_room(at, head)
-        room = yield from has_room(at, head)
+        yield from _wait_for_room(at, head, seen)
+        room, seen = yield from has_room(at, head)
     if room == "lost":
         return False
     if at.fault is Fault.HEAD_BEFORE_PAYLOAD:
@@ -112,26 +135,41 @@ def send(at: Ring, head: int) -> Body:
 
 
 def has_room(at: Ring, head: int) -> Body:
-    """'room', 'full', or 'lost': that the reader is gone is looked at only when the ring seems full."""
-    if head - (yield load(at.ACK)) < at.capacity:
-        return "room"
-    return "lost" if (yield load(at.READER_LOST)) else "full"
+    """'room', 'full' with what is acknowledged, or 'lost', which is looked at only when the ring seems full."""
+    seen = yield load(at.ACK)
+    if head - seen + at.needs <= at.capacity:
+        return "room", 0
+    return ("lost", 0) if (yield load(at.READER_LOST)) else ("full", seen)
 
 
-def _wait_for_room(at: Ring, head: int) -> Body:
+def _wait_for_room(at: Ring, head: int, seen: int) -> Body:
     room = "full"
     if at.fault is Fault.WRITER_CHECKS_BEFORE_FLAG:
-        room = yield from has_room(at, head)
-    yield store(at.WRITER_WAITING, 1)
+        room, seen = yield from has_room(at, head)
+    yield store(at.WRITER_WAITING, at.target(head, seen, at.batch))
     yield from _fence(at, Fault.NO_FENCE_AFTER_WRITER_WAITING)
     if at.fault is Fault.WRITER_CLEARS_BEFORE_CHECK:
         yield store(at.WRITER_WAITING, 0)
     if at.fault is not Fault.WRITER_CHECKS_BEFORE_FLAG:
-        room = yield from has_room(at, head)
+        room, seen = yield from has_room(at, head)
     if room == "full":
-        yield poll(at.writer_bell)
-        yield drain(at.writer_bell)
+        yield from _sleep(at, head, seen)
     yield store(at.WRITER_WAITING, 0)
+
+
+def _sleep(at: Ring, head: int, seen: int) -> Body:
+    """Until the bell is rung, or there is room all the same."""
+    rung = at.batch > 1 and (yield poll_timed(at.writer_bell))
+    if not rung:
+        if at.batch > 1 and at.fault is not Fault.KEEPS_THE_BATCH:
+            yield store(at.WRITER_WAITING, at.target(head, seen, 1))
+            yield from _fence(at, Fault.NO_FENCE_AFTER_TARGET_FOR_ONE)
+            if at.fault is not Fault.NO_LOOK_AFTER_TARGET_FOR_ONE:
+                room, _ = yield from has_room(at, head)
+                if room != "full":
+                    return
+        yield poll(at.writer_bell)
+    yield drain(at.writer_bell)
 
 
 def end(at: Ring) -> Body:
@@ -220,48 +258,43 @@ def take(at: Ring, position: int) -> Body:
     yield count(at.delivered(position))
 
 
-def acknowledge(at: Ring, position: int) -> Body:
-    yield store(at.ACK, position + 1)
+def acknowledge(at: Ring, count: int) -> Body:
+    """The first `count` records are done with."""
+    yield store(at.ACK, count)
     yield from _fence(at, Fault.NO_FENCE_AFTER_ACK)
-    yield from _ring_if(at.WRITER_WAITING, at.writer_bell)
+    target = yield load(at.WRITER_WAITING)
+    reached = count == target if at.fault is Fault.RINGS_AT_THE_TARGET_ONLY else count >= target
+    if target and reached:
+        yield ring(at.writer_bell)
 
 
-def reader(*rings: Ring, stops: bool = False) -> Body:
-    """Reads to the end, or with `stops` until it has as many records as there ever are; begins at ACK."""
+def reader(*rings: Ring, records: int | None = None) -> Body:
+    """Reads to the end, or until it has so many `records` of its only ring; begins at ACK."""
     positions: Positions = ()
     for at in rings:
         positions = (*positions, (yield load(at.ACK)))
-    while rings and not (stops and positions == (rings[0].messages,)):
-        rings, positions = yield from _serve(rings, positions)
+    acknowledged = positions
+    while rings and positions != (records,):
+        rings, positions, acknowledged = yield from _serve(rings, positions, acknowledged, records)
     return True
 
 
-def _serve(rings: Rings, positions: Positions) -> Body:
+def _serve(rings: Rings, positions: Positions, acknowledged: Positions, records: int | None) -> Body:
     """Work on one record, or take leave of a ring that is over; what is left to read, and from where."""
     index, found = yield from receive(rings, positions)
-    if found == "over":
-        return (*rings[:index], *rings[index + 1 :]), (*positions[:index], *positions[index + 1 :])
-    yield from _take_and_acknowledge(rings[index], positions[index])
-    return rings, (*positions[:index], positions[index] + 1, *positions[index + 1 :])
-
-
-def _take_and_acknowledge(at: Ring, position: int) -> Body:
-    if at.fault is Fault.ACK_BEFORE_READ:
-        yield from acknowledge(at, position)
+    at, position = rings[index], positions[index]
+    if found == "record":
+        if at.fault is Fault.ACK_BEFORE_READ:
+            yield from acknowledge(at, position + 1)
         yield from take(at, position)
-    else:
-        yield from take(at, position)
-        yield from acknowledge(at, position)
-
-
-def stage(source: Ring, sink: Ring) -> Body:
-    """The middle of a chain: reads one ring and writes the next, waiting for both at one bell."""
-    position = yield load(source.ACK)
-    while (yield from receive((source,), (position,))) == (0, "record"):
-        yield from take(source, position)
-        if not (yield from send(sink, position)):
-            return False
-        yield from acknowledge(source, position)
         position += 1
-    yield from end(sink)
-    return True
+    done = position if found == "over" or position in {acknowledged[index] + at.hold, records} else acknowledged[index]
+    if done != acknowledged[index]:
+        yield from acknowledge(at, done)
+    if found == "over":
+        return _put(rings, index), _put(positions, index), _put(acknowledged, index)
+    return rings, _put(positions, index, position), _put(acknowledged, index, done)
+
+
+def _put(row: tuple[Any, ...], index: int, *instead: Any) -> tuple[Any, ...]:
+    return (*row[:index], *instead, *row[index + 1 :])
