@@ -67,14 +67,15 @@ def test_every_name_in_all_is_there(name):
     module = importlib.import_module(name)
     names = getattr(module, "__all__", None)
     if names is None:
-        assert name in NO_NAMES, f"{name} has no __all__"
+        checks = name.startswith("penstock.conformance.checks.")  # tests, which nobody imports by name
+        assert checks or name in NO_NAMES, f"{name} has no __all__"
         return
     assert len(set(names)) == len(names)
     for public in names:
         assert getattr(module, public) is not None
 
 
-NO_NAMES = {"penstock.shm", "penstock.conformance", "penstock.executors.multiprocess.worker"}
+NO_NAMES = {"penstock.shm", "penstock.executors.multiprocess.worker"}
 """Packages that only hold modules, and the program of a worker."""
 
 

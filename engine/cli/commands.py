@@ -146,3 +146,12 @@ def _override(pipeline: Pipeline, override: str) -> None:
     except KeyError:
         known = [node.node_id for node in pipeline.nodes]
         fail(f"--set {override}: there is no node {node_id!r}: {did_you_mean(node_id, known)}", code=2)
+
+
+@cli.command("conformance", add_help_option=False, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def conformance(arguments: tuple[str, ...]) -> None:
+    """Does an executor bridge keep the contract? See `penstock conformance --help`."""
+    from penstock.conformance.cli import main
+
+    main(arguments)

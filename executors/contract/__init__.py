@@ -4,7 +4,9 @@ It needs numpy and nothing else of penstock, so that `penstock.conformance` can 
 """
 
 from penstock.executors.contract.bridge import ExecutorBridge, ExecutorType, NodeStream
+from penstock.executors.contract.converter import Inline, IPCDataConverter, IPCMessage, SharedMemoryRef
 from penstock.executors.contract.data import AudioBuffer, AudioFormat, DataType, Json, RuntimeData
+from penstock.executors.contract.databridge import DataBridge
 from penstock.executors.contract.errors import (
     AllocationFailed,
     BackpressureTimeout,
@@ -37,12 +39,16 @@ __all__ = [
     "ChannelNotFound",
     "ConversionError",
     "ConversionFailed",
+    "DataBridge",
     "DataType",
     "EndOfStream",
     "ExecutorBridge",
     "ExecutorNotInitialized",
     "ExecutorType",
+    "IPCDataConverter",
     "IPCError",
+    "IPCMessage",
+    "Inline",
     "Internal",
     "Json",
     "Node",
@@ -52,6 +58,7 @@ __all__ = [
     "NodeStream",
     "RuntimeData",
     "ServiceError",
+    "SharedMemoryRef",
     "TypeMismatch",
     "Validation",
 ]
