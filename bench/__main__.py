@@ -14,34 +14,69 @@ from typing import Any
 from bench.figures import Figure
 from bench.options import Options
 from bench.placing import ALL
-from bench.table import comparison, table
+from bench.table import comparison, table, targets
 
-NAMES = ("execute_node", "stream", "channel", "frames", "chain", "native", "wasm", "start", "idle")
+NAMES = (
+    "execute_node",
+    "callers",
+    "calls",
+    "stream",
+    "channel",
+    "frames",
+    "fanout",
+    "chain",
+    "conversion",
+    "steps",
+    "native",
+    "wasm",
+    "start",
+    "idle",
+)
+PEERS = ("rivals.round_trip", "rivals.one_way", "rivals.frames", "rivals.fan_out")
 
 
 def main() -> None:
     """Measure what was asked for, and print it."""
     arguments = _parser().parse_args()
+    run = json.loads(arguments.load.read_text()) if arguments.load else _measure(arguments)
+    if arguments.save:
+        arguments.save.write_text(_as_json(run))
+    if arguments.json:
+        print(_as_json(run))
+    else:
+        load = " -> ".join(f"{run['environment'][when]['load']:.2f}" for when in ("before", "after"))
+        said = run["environment"]["before"]
+        print(f"Python {said['python']}, {said['processors']} processors, load {load} (the second is mostly this run)")
+    _judge(arguments, run)
+
+
+def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # here and in the children: reading a frame must not take a second core
     options = Options(quick=arguments.quick)
-    before, figures = _environment(), []
-    for name in arguments.only or NAMES:
+    before, figures = _environment(), list[Figure]()
+    for name in arguments.only or (PEERS if arguments.peers else NAMES):
         found = importlib.import_module(f"bench.{name}").run(options).figures()
         figures += found
         if not arguments.json:
             print(table(found), flush=True)
-    _conclude(arguments, {"before": before, "after": _environment()}, figures)
+    environment = {"before": before, "after": _environment()}
+    return {"environment": environment, "figures": [figure.to_json() for figure in figures]}
 
 
-def _conclude(arguments: argparse.Namespace, environment: dict[str, Any], figures: list[Figure]) -> None:
-    if arguments.json:
-        said = {"environment": environment, "figures": [figure.to_json() for figure in figures]}
-        print(json.dumps(said, indent=1))
-    else:
-        load = " -> ".join(f"{environment[when]['load']:.2f}" for when in ("before", "after"))
-        print(f"Python {platform.python_version()}, {len(ALL)} processors, load {load} (the second is mostly this run)")
-    if arguments.compare is not None:
-        print(comparison(figures, json.loads(arguments.compare.read_text())["figures"]), file=sys.stderr)
+def _judge(arguments: argparse.Namespace, run: dict[str, Any]) -> None:
+    out = sys.stderr if arguments.json else sys.stdout
+    figures = [Figure.from_json(saved) for saved in run["figures"]]
+    if arguments.load and not arguments.json:
+        print(table(figures))
+    if arguments.compare:
+        saved = json.loads(arguments.compare.read_text())["figures"]
+        print(f"\n{comparison(figures, [Figure.from_json(each) for each in saved])}", file=out)
+    if arguments.targets:
+        print(f"\n{targets(figures)}", file=out)
+
+
+def _as_json(run: dict[str, Any]) -> str:
+    return json.dumps(run, indent=1)
 
 
 def _environment() -> dict[str, Any]:
@@ -55,10 +90,15 @@ def _environment() -> dict[str, Any]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description="What penstock costs, beside bare means.")
-    parser.add_argument("--only", action="append", choices=NAMES, help="one benchmark; may be given several times")
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter blocks: all of it in less than 60 s")
-    parser.add_argument("--json", action="store_true", help="print JSON, to keep and to --compare with")
-    parser.add_argument("--compare", type=Path, metavar="FILE", help="a saved --json: print this run divided by it")
+    only = parser.add_argument("--only", action="append", choices=NAMES + PEERS, metavar="NAME")
+    only.help = f"one benchmark; may be given several times: {', '.join(NAMES + PEERS)}"
+    parser.add_argument("--peers", action="store_true", help="beside other libraries, as far as they are installed")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter blocks: all of it in less than 90 s")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="keep the run as JSON, to --compare with")
+    parser.add_argument("--load", type=Path, metavar="FILE", help="measure nothing: show a run that was kept")
+    parser.add_argument("--compare", type=Path, metavar="FILE", help="a run that was kept: this one divided by it")
+    parser.add_argument("--targets", action="store_true", help="the design's targets, and whether they are met")
     return parser
 
 

@@ -13,7 +13,7 @@ from bench.steady import line, watch
 __all__ = ["run"]
 
 _STAGES = 3
-_RATE_HZ = 200.0
+_RATES_HZ = (50, 200)
 _FORWARDS: tuple[tuple[str, str, dict[str, float]], ...] = tuple(
     (f"stage{number}", "Forward", {}) for number in range(_STAGES)
 )
@@ -21,14 +21,15 @@ _PLACES: dict[str, tuple[int, ...]] = {FREE: (), "one core": (PLACINGS["one core
 
 
 def run(options: Options) -> Series:
-    """Messages a second at full rate, and the time on the way at 200 a second."""
+    """Messages a second at full rate, and the time on the way at a steady rate."""
     series = Series("chain")
     with PipeRow(_STAGES) as row:
         for _ in range(options.choose(quick=2, full=5)):
             for case, places in _PLACES.items():
                 row.place(*places)
                 _full_rate(options, series, row, case, places)
-                _latency(options, series, row, case, places)
+                for rate_hz in _RATES_HZ:
+                    _latency(options, series, row, case, places, rate_hz)
     return series
 
 
@@ -40,15 +41,15 @@ def _full_rate(options: Options, series: Series, row: PipeRow, case: str, places
     series.add(f"{case}, full rate", "Pipe", "msg/s", row.rate_hz(count))
 
 
-def _latency(options: Options, series: Series, row: PipeRow, case: str, places: tuple[int, ...]) -> None:
-    count, settle = options.choose(quick=100, full=600), 20
-    metronome = ("source", "Metronome", {"rate_hz": _RATE_HZ})
+def _latency(options: Options, series: Series, row: PipeRow, case: str, places: tuple[int, ...], rate_hz: int) -> None:
+    count, settle = int(rate_hz * options.choose(quick=0.6, full=3.0)), rate_hz // 10
+    metronome = ("source", "Metronome", {"rate_hz": rate_hz})
     pipeline = line(metronome, *_FORWARDS, ("sink", "LatencySink", {"skip": settle}))
 
     async def measure() -> dict[str, int]:
-        return dict((await watch(pipeline, count / _RATE_HZ, places, settle=settle)).said)
+        return dict((await watch(pipeline, count / rate_hz, places, settle=settle)).said["sink"])
 
     said = trio.run(measure)
-    for name, p50, p99 in ((OURS, said["p50_ns"], said["p99_ns"]), ("Pipe", *row.latencies_ns(count, _RATE_HZ))):
-        series.add(f"{case}, 200 msg/s, p50", name, "us", p50 / 1000)
-        series.add(f"{case}, 200 msg/s, p99", name, "us", p99 / 1000)
+    for name, p50, p99 in ((OURS, said["p50_ns"], said["p99_ns"]), ("Pipe", *row.latencies_ns(count, rate_hz))):
+        series.add(f"{case}, {rate_hz} msg/s, p50", name, "us", p50 / 1000)
+        series.add(f"{case}, {rate_hz} msg/s, p99", name, "us", p99 / 1000)

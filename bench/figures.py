@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
@@ -32,12 +32,25 @@ class Figure:
     def key(self) -> tuple[str, str, str]:
         return self.bench, self.case, self.subject
 
+    @property
+    def less_is_better(self) -> bool:
+        """Of a time, or a ratio of times; of a rate more is."""
+        return self.unit in {"us", "ms", "ms/s", "x"}
+
+    def overlaps(self, other: Figure) -> bool:
+        """Whether some block of the one lies among those of the other: then a difference may be noise."""
+        return self.low <= other.high and other.low <= self.high
+
     def divided_by(self, other: Figure) -> float:
         """The median over the blocks of this value divided by the other's: noise that lasts hits both of a pair."""
         return median(mine / theirs for mine, theirs in zip(self.blocks, other.blocks, strict=True))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> Figure:
+        return cls(**{**saved, "blocks": tuple(saved["blocks"])})
 
 
 class Series:

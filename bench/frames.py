@@ -7,7 +7,7 @@ import time
 import trio
 
 from bench import payload
-from bench.channel import ChannelRow
+from bench.channels import Channels
 from bench.figures import OURS, Series
 from bench.options import Options
 from bench.pipes import PipeRow
@@ -18,7 +18,7 @@ __all__ = ["run"]
 
 _GB = payload.FRAME_BYTES / 1e9
 _PLACING = list(PLACINGS)[-1]
-_CAPACITY = 2
+_CAPACITY = 1
 """Frames on their way: few, so that they stay in the cache."""
 
 
@@ -27,13 +27,14 @@ def run(options: Options) -> Series:
     series = Series("frames")
     places = PLACINGS[_PLACING]
     count = options.choose(quick=60, full=400)
-    with ChannelRow(payload.FRAME_BYTES, _CAPACITY) as channel, PipeRow(nbytes=payload.FRAME_BYTES, duplex=True) as row:
+    with Channels(payload.FRAME_BYTES, _CAPACITY) as channel, PipeRow(nbytes=payload.FRAME_BYTES, duplex=True) as row:
         channel.place(*places)
         row.place(*places)
         for _ in range(options.choose(quick=2, full=5)):
             for name, capacity in ((OURS, _CAPACITY), (f"{OURS}, default edge", 64)):
                 series.add(_PLACING, name, "GB/s", _pipeline(options, capacity) * _GB)
-            series.add(_PLACING, "channel, written by sending", "GB/s", channel.rate_hz(count) * _GB)
+            for name, in_place in (("channel, written in place", True), ("channel, written by sending", False)):
+                series.add(_PLACING, name, "GB/s", channel.rate_hz(count, in_place=in_place) * _GB)
             series.add(_PLACING, "Pipe, written by sending", "GB/s", row.rate_hz(count // 2) * _GB)
             with pinned({0: places[0]}):
                 series.add(_PLACING, "one process", "GB/s", _alone(count) * _GB)

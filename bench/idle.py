@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import AsyncIterator, Mapping
 from typing import ClassVar
 
 import trio
 
+from bench.cpu import cpu_ns
 from bench.figures import OURS, Series
 from bench.options import Options
 from penstock.engine.pipeline import Pipeline
@@ -62,17 +62,7 @@ async def _main(options: Options, series: Series) -> None:
 async def _blocks(options: Options, series: Series, pids: list[int]) -> None:
     window_s = options.choose(quick=1.0, full=5.0)
     for _ in range(options.choose(quick=2, full=3)):
-        start_s, before_ns = trio.current_time(), _cpu_ns(pids)
+        start_s, before_ns = trio.current_time(), cpu_ns(pids)
         await trio.sleep(window_s)
-        used_ns = _cpu_ns(pids) - before_ns
+        used_ns = cpu_ns(pids) - before_ns
         series.add(f"{_WORKERS} workers", OURS, "ms/s", used_ns / 1e6 / (trio.current_time() - start_s))
-
-
-def _cpu_ns(pids: list[int]) -> int:
-    """Time on a processor, in ns, of all threads that the processes have and had."""
-    return sum(time.clock_gettime_ns(_cpu_clock(pid)) for pid in pids)
-
-
-def _cpu_clock(pid: int) -> int:
-    """What clock_getcpuclockid(3) gives on Linux. /proc/PID/stat says the same in ticks of 10 ms: too coarse here."""
-    return ~pid << 3 | 2

@@ -11,9 +11,9 @@ import numpy as np
 
 from bench import payload
 from bench.figures import percentile
-from penstock.executors.contract import Node, RuntimeData
+from penstock.executors.contract import Node, NodeContext, RuntimeData
 
-__all__ = ["Forward", "FrameSource", "LatencySink", "Metronome", "Sink", "Source", "double"]
+__all__ = ["BurstSource", "Forward", "FrameSource", "LatencySink", "Metronome", "Sink", "Source", "double"]
 
 
 def double(data: RuntimeData) -> RuntimeData:
@@ -38,21 +38,48 @@ class Source(Node):
 
 
 class FrameSource(Node):
-    """Like `Source`, and writes each frame anew, as a camera would."""
+    """Like `Source`, and writes each frame anew, as a camera would: into shared memory, in place."""
 
     inputs: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, *, nbytes: int) -> None:
         self._elements = nbytes // 4
 
+    def initialize(self, ctx: NodeContext) -> None:
+        self._claim = ctx.claim
+
     def produce(self) -> Iterator[RuntimeData]:
         number = 0
         while True:
-            frame = np.empty(self._elements, np.float32)
+            frame = self._claim(self._elements, np.float32)
             frame.fill(payload.value_of(number))
             yield RuntimeData.tensor(frame, timestamp_ns=number)
-            del frame  # its memory is what the next one is made of
             number += 1
+
+
+class BurstSource(Node):
+    """Like `Source`, in bursts with a pause after each; says at the end how long publishing a message took."""
+
+    inputs: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, *, nbytes: int, burst: int, pause_s: float) -> None:
+        self._payloads = [payload.make(number, nbytes) for number in range(payload.CYCLE)]
+        self._burst = burst
+        self._pause_s = pause_s
+        self._taken_ns: list[int] = []
+
+    def produce(self) -> Iterator[RuntimeData]:
+        number = 0
+        while True:
+            start_ns = time.perf_counter_ns()
+            for _ in range(self._burst):
+                yield RuntimeData.tensor(self._payloads[number % payload.CYCLE], timestamp_ns=number)
+                number += 1
+            self._taken_ns.append((time.perf_counter_ns() - start_ns) // self._burst)
+            time.sleep(self._pause_s)
+
+    def flush(self) -> None:
+        print(json.dumps({"send_ns": percentile(self._taken_ns, 50)}))
 
 
 class Metronome(Node):

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CYCLE", "FRAME_BYTES", "SMALL_BYTES", "check", "make", "value_of"]
+__all__ = ["CYCLE", "FAN_BYTES", "FRAME_BYTES", "SMALL_BYTES", "check", "make", "value_of"]
 
 Array = npt.NDArray[np.float32]
 
 CYCLE = 8
 SMALL_BYTES = 4096
+FAN_BYTES = 1 << 20
 FRAME_BYTES = 8 << 20
 
 

@@ -39,6 +39,10 @@ class Peer:
         assert self._process.pid is not None
         return self._process.pid
 
+    def finish(self, timeout_s: float = 10.0) -> None:
+        """Let a function that was told to end do so; `close` follows."""
+        self._process.join(timeout_s)
+
     def close(self) -> None:
         """Idempotent."""
         self._process.kill()

@@ -1,4 +1,4 @@
-"""Bare `multiprocessing.Pipe`s in a row, with the same payloads and the same reading as the pipelines."""
+"""Bare `multiprocessing.Pipe`s in a row, or to several sinks, with the payloads and the reading of the pipelines."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bench import payload
 from bench.figures import percentile
 from bench.peers import Peer, pipe
 from bench.placing import pin
+from bench.timed import Timed
 
 __all__ = ["PipeRow"]
 
@@ -19,26 +20,31 @@ _STAMP = struct.Struct("<q")
 
 
 class PipeRow:
-    """A source, `stages` processes that pass on, and a sink: rows of processes joined by pipes, started once."""
+    """A source, `stages` processes that pass on, and sinks: processes joined by pipes, started once."""
 
-    def __init__(self, stages: int = 0, nbytes: int = payload.SMALL_BYTES, *, duplex: bool = False) -> None:
+    def __init__(
+        self, stages: int = 0, nbytes: int = payload.SMALL_BYTES, *, sinks: int = 1, duplex: bool = False
+    ) -> None:
         """Start it.
 
         Args:
             stages: processes between source and sink.
             nbytes: of a message.
+            sinks: each gets every message, from the last process before them.
             duplex: join them by socket pairs, which carry small messages slower than pipes, and large ones faster.
         """
         self._stack = ExitStack()
         self._orders, orders = pipe()
-        receive, send = pipe(duplex=duplex)
-        self._peers = [self._start(_source, orders, send, nbytes)]
-        for _ in range(stages):
-            next_receive, next_send = pipe(duplex=duplex)
-            self._peers.append(self._start(_stage, receive, next_send))
-            receive = next_receive
-        self._answers, answers = pipe()
-        self._peers.append(self._start(_sink, receive, answers))
+        # Each process by the pipes that it writes: one to each sink from the last, one to the next from the others.
+        hops = [[pipe(duplex=duplex) for _ in range(sinks if stage == stages else 1)] for stage in range(stages + 1)]
+        sends = [[send for _, send in hop] for hop in hops]
+        self._peers = [self._start(_source, orders, sends[0], nbytes)]
+        self._peers += [self._start(_stage, hop[0][0], to) for hop, to in zip(hops, sends[1:], strict=False)]
+        self._answers = []
+        for receive, _ in hops[-1]:
+            ours, theirs = pipe()
+            self._answers.append(ours)
+            self._peers.append(self._start(_sink, receive, theirs))
 
     def place(self, *processors: int | None) -> None:
         """Pin the processes, in their order; those for which there is none run free."""
@@ -46,17 +52,20 @@ class PipeRow:
             pin(peer.pid, processors[number] if number < len(processors) else None)
 
     def rate_hz(self, count: int) -> float:
-        """Send `count` messages at full speed; those after the first tenth are timed, at the sink."""
-        self._orders.send((count, 0.0))
-        self._answers.send((count, False))
-        return float(self._answers.recv())
+        """Send `count` messages at full speed; those after the first tenth are timed, at the slowest sink."""
+        self._order(count, 0.0)
+        return min(float(answers.recv()) for answers in self._answers)
 
     def latencies_ns(self, count: int, rate_hz: float) -> tuple[int, int]:
         """Send `count` messages at a steady rate: p50 and p99 of how long they were on their way."""
-        self._orders.send((count, 1 / rate_hz))
-        self._answers.send((count, True))
-        p50, p99 = self._answers.recv()
+        self._order(count, 1 / rate_hz)
+        p50, p99 = max(answers.recv() for answers in self._answers)
         return p50, p99
+
+    def _order(self, count: int, period_s: float) -> None:
+        self._orders.send((count, period_s))
+        for answers in self._answers:
+            answers.send((count, bool(period_s)))
 
     def _start(self, *what: Any) -> Peer:
         return self._stack.enter_context(Peer(*what))
@@ -70,29 +79,33 @@ class PipeRow:
         self._stack.close()
 
 
-def _source(orders: Any, send: Any, nbytes: int) -> None:
+def _source(orders: Any, sends: list[Any], nbytes: int) -> None:
     payloads = [payload.make(number, nbytes).tobytes() for number in range(payload.CYCLE)]
     while True:
         count, period_s = orders.recv()
         if period_s:
-            _beat(send, payloads[0], count, period_s)
+            _beat(sends, payloads[0], count, period_s)
         else:
             for number in range(count):
-                send.send_bytes(payloads[number % payload.CYCLE])
+                for send in sends:
+                    send.send_bytes(payloads[number % payload.CYCLE])
 
 
-def _beat(send: Any, message: bytes, count: int, period_s: float) -> None:
+def _beat(sends: list[Any], message: bytes, count: int, period_s: float) -> None:
     stamped = bytearray(_STAMP.size + len(message))
     stamped[_STAMP.size :] = message
     for _ in range(count):
         time.sleep(period_s)
         _STAMP.pack_into(stamped, 0, time.monotonic_ns())
-        send.send_bytes(stamped)
+        for send in sends:
+            send.send_bytes(stamped)
 
 
-def _stage(receive: Any, send: Any) -> None:
+def _stage(receive: Any, sends: list[Any]) -> None:
     while True:
-        send.send_bytes(receive.recv_bytes())
+        message = receive.recv_bytes()
+        for send in sends:
+            send.send_bytes(message)
 
 
 def _sink(receive: Any, answers: Any) -> None:
@@ -102,13 +115,10 @@ def _sink(receive: Any, answers: Any) -> None:
 
 
 def _rate(receive: Any, count: int) -> float:
-    skipped = count // 10
-    start_ns = 0
-    for number in range(count):
+    timed = Timed(count)
+    for number in timed:
         payload.check(receive.recv_bytes(), number)
-        if number + 1 == skipped:
-            start_ns = time.perf_counter_ns()
-    return (count - skipped) / (time.perf_counter_ns() - start_ns) * 1e9
+    return timed.rate_hz
 
 
 def _latencies(receive: Any, count: int) -> tuple[int, int]:

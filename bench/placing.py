@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 __all__ = ["ALL", "FREE", "PLACINGS", "pin", "pinned"]
 
@@ -19,13 +19,15 @@ PLACINGS: Mapping[str, tuple[int, int]] = {"one core": (_FIRST, _FIRST)} | (
 
 
 def pin(pid: int, processor: int | None) -> None:
-    """Put the main thread of a process (0: this thread) on one processor, or on all (None)."""
-    os.sched_setaffinity(pid, ALL if processor is None else {processor})
+    """Put a process (0: this one), with all the threads that it has now, on one processor, or on all (None)."""
+    for thread in os.listdir(f"/proc/{pid or 'self'}/task"):
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread), ALL if processor is None else {processor})
 
 
 @contextmanager
 def pinned(places: Mapping[int, int]) -> Iterator[None]:
-    """Each process (0: this thread) on its processor; free again afterwards, as children inherit it."""
+    """Each process (0: this one) on its processor; free again afterwards, as children inherit it."""
     for pid, processor in places.items():
         pin(pid, processor)
     try:

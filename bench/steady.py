@@ -24,8 +24,8 @@ class Seen:
 
     rate_hz: float
     """Messages that the last edge's reader was done with, a second, in the middle of the run."""
-    said: Mapping[str, Any]
-    """What the sink said of itself at its end."""
+    said: Mapping[str, Mapping[str, Any]]
+    """What each node said of itself at its end, by name."""
 
 
 def line(*nodes: tuple[str, str, Mapping[str, Any]], capacity: int = 64) -> Pipeline:
@@ -40,16 +40,16 @@ async def watch(pipeline: Pipeline, window_s: float, processors: Sequence[int] =
     """Run it; after `settle` messages look at the ledger for `window_s`, then stop it and see that nothing is missing.
 
     Args:
-        pipeline: its last node says at its end, as a line of JSON, how many messages it got.
+        pipeline: its sinks say at their end, as a line of JSON, how many messages they got: {"count": ...}.
         window_s: how long to look.
         processors: of the workers in the order of the graph; free when left out.
         settle: messages to let pass before.
     """
-    said: dict[str, Any] = {}
+    said: dict[str, Mapping[str, Any]] = {}
 
     def hear(node_id: str, stream: str, text: str) -> None:
         if stream == "stdout":
-            said.update(json.loads(text))
+            said[node_id] = json.loads(text)
         else:
             print(f"[{node_id}] {text}", file=sys.stderr)
 
@@ -74,7 +74,9 @@ async def _rate(run: Run, window_s: float) -> float:
     return (now - before) / (trio.current_time() - start_s)
 
 
-def _settled(report: Report, said: Mapping[str, Any]) -> None:
+def _settled(report: Report, said: Mapping[str, Mapping[str, Any]]) -> None:
+    """Nothing is missing on any edge, and the last edges have brought what their sinks say they got."""
     wrong = [edge for edge in report.edges if edge.sent != edge.received or edge.dropped or edge.in_flight]
-    if report.outcome != "stopped" or wrong or said.get("count") != report.edges[-1].sent:
-        raise ValueError(f"the run was {report.outcome}, the sink says {said}, and the ledger is {report.edges}")
+    counts = sorted(words["count"] for words in said.values() if "count" in words)
+    if report.outcome != "stopped" or wrong or counts != sorted(edge.sent for edge in report.edges[-len(counts) :]):
+        raise ValueError(f"the run was {report.outcome}, the nodes say {said}, and the ledger is {report.edges}")

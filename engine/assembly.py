@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from penstock.engine.edge import EdgeReceiver, LocalEdge, RingReceiverEnd, RingSenderEnd
 from penstock.engine.local_task import LocalTask, Outputs
+from penstock.engine.pipeline import POLICIES
 from penstock.engine.plan import Plan, PlannedEdge, PlannedNode
 from penstock.executors.codec import Codec
 from penstock.executors.contract import NodeContext
@@ -14,6 +15,7 @@ from penstock.executors.multiprocess.launch import Launch
 from penstock.executors.multiprocess.messages import NodeSpec
 from penstock.executors.multiprocess.supervisor import OnOutput, Supervisor, WorkerOptions
 from penstock.executors.multiprocess.wiring import Link, Party, Wiring, check_room
+from penstock.shm.ring import Geometry
 
 __all__ = ["Assembly"]
 
@@ -49,7 +51,8 @@ class Assembly:
         for edge in self.plan.edges:
             if not edge.shared:
                 decl = edge.decl
-                self.local_edges[edge] = LocalEdge(edge.name, decl.capacity, decl.max_bytes, decl.timeout_s)
+                policy = POLICIES[decl.policy]
+                self.local_edges[edge] = LocalEdge(edge.name, decl.capacity, decl.max_bytes, decl.timeout_s, policy)
         for node in self.plan.nodes:
             if not node.in_worker:
                 self.tasks[node.node_id] = self._local_task(node, wiring)
@@ -67,7 +70,7 @@ class Assembly:
     def _make_links(self, wiring: Wiring) -> None:
         shared = [edge for edge in self.plan.edges if edge.shared]
         what = f"the shared memory of pipeline {self.plan.name!r} ({len(shared)} edges between processes)"
-        check_room([edge.decl.capacity for edge in shared], what)
+        check_room([Geometry.fitting(edge.decl.capacity, POLICIES[edge.decl.policy]) for edge in shared], what)
         for edge in shared:
             decl = edge.decl
             link = wiring.link(
@@ -77,6 +80,7 @@ class Assembly:
                 capacity=decl.capacity,
                 max_bytes=decl.max_bytes,
                 timeout_s=decl.timeout_s,
+                policy=POLICIES[decl.policy],
             )
             self.links[edge] = link
             if edge.source.in_worker:
@@ -89,6 +93,8 @@ class Assembly:
 
     def _local_task(self, node: PlannedNode, wiring: Wiring | None) -> LocalTask:
         ctx = NodeContext(node.node_id, node.type_name, dict(node.params), self.session_id)
+        if wiring is not None and any(edge.shared for edge in node.edges_out):
+            ctx.claim = wiring.claim
         local = LocalNode(node.factory, ctx, thread=node.decl.thread)
         inputs = [(edge.target_port, self._receiver(edge, wiring)) for edge in node.edges_in]
         outputs: dict[str, Outputs] = {}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from penstock.engine.catalogue import Catalogue, FoundType
 from penstock.engine.nodes import BUILTIN
-from penstock.engine.pipeline import EdgeDecl, NodeDecl, Pipeline, PortRef
+from penstock.engine.pipeline import POLICIES, EdgeDecl, NodeDecl, Pipeline, PortRef
 from penstock.engine.plan import Plan, PlannedEdge, PlannedNode
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
 from penstock.executors.contract import DataType, ExecutorType, ServiceError
@@ -165,6 +165,12 @@ class _Checker:
                 self._edge_problem(edge, f"{name} is a whole number of at least 1, not {value!r}")
         if edge.timeout_s is not None and not _is_duration(edge.timeout_s):
             self._edge_problem(edge, f"timeout is a number of seconds above 0, not {edge.timeout_s!r}")
+        if edge.policy not in POLICIES:
+            self._edge_problem(edge, f"there is no policy {edge.policy!r}: {did_you_mean(str(edge.policy), POLICIES)}")
+        elif edge.policy != "block" and edge.timeout_s is not None:
+            self._edge_problem(edge, f"timeout is for edges that block: with {edge.policy} nobody waits for room")
+        elif edge.policy == "latest" and edge.capacity != 1:
+            self._edge_problem(edge, "policy latest keeps one datum: leave capacity out, or use drop_oldest")
 
     def _end(self, edge: EdgeDecl, ref: PortRef) -> PlannedNode | None:
         if ref.node_id not in self._nodes and ref.node_id not in self._pipeline.unreadable:

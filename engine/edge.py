@@ -13,6 +13,7 @@ from penstock.executors.contract import BackpressureTimeout, EndOfStream, Runtim
 from penstock.executors.translate import contract_error
 from penstock.shm.errors import EndOfChannel, PeerLost, SharedMemoryError
 from penstock.shm.record import Outgoing
+from penstock.shm.ring import Policy
 from penstock.shm.trio_channel import TrioReceiver, TrioSender
 
 __all__ = ["EdgeFailed", "EdgeReceiver", "LocalEdge", "NeighbourLost", "RingReceiverEnd", "RingSenderEnd"]
@@ -44,18 +45,23 @@ class EdgeReceiver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalStatistics:
-    """What has passed an edge inside this process."""
+    """What has passed an edge inside this process: sent = received + dropped + in flight."""
 
     sent: int
-    acknowledged: int
+    received: int
+    dropped: int
+    in_flight: int
     sent_bytes: int
 
 
 class LocalEdge:
     """A bounded channel between two tasks; copies nothing. Like a ring, it counts a datum until it is done with."""
 
-    def __init__(self, name: str, capacity: int, max_bytes: int, timeout_s: float | None) -> None:
+    def __init__(
+        self, name: str, capacity: int, max_bytes: int, timeout_s: float | None, policy: Policy = Policy.BLOCK
+    ) -> None:
         self.name = name
+        self._policy = policy
         self._capacity = capacity
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
@@ -65,18 +71,18 @@ class LocalEdge:
         self._ended = False
         self._reader = trio.lowlevel.ParkingLot()
         self._writer = trio.lowlevel.ParkingLot()
-        self._sent = self._acknowledged = self._sent_bytes = 0
+        self._sent = self._received = self._dropped = self._sent_bytes = 0
 
     async def send(self, data: RuntimeData) -> None:
-        """Put a datum in, waiting for room.
+        """Put a datum in; where there is no room, wait for it or drop one, as the policy says.
 
         Raises:
             EdgeFailed: there was none within the edge's timeout.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         nbytes = data.nbytes
-        if self._fits(nbytes):
-            self._put(data, nbytes)
+        if self._policy is not Policy.BLOCK or self._fits(nbytes):
+            self._put_or_drop(data, nbytes)
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
         with trio.move_on_after(float("inf") if self._timeout_s is None else self._timeout_s):
@@ -111,11 +117,26 @@ class LocalEdge:
     def acknowledge(self) -> None:
         """The oldest datum that was received is done with."""
         self._pending_bytes -= self._taken.popleft()
-        self._acknowledged += 1
+        self._received += 1
         self._writer.unpark()
 
     def statistics(self) -> LocalStatistics:
-        return LocalStatistics(self._sent, self._acknowledged, self._sent_bytes)
+        in_flight = len(self._waiting) + len(self._taken)
+        return LocalStatistics(self._sent, self._received, self._dropped, in_flight, self._sent_bytes)
+
+    def _put_or_drop(self, data: RuntimeData, nbytes: int) -> None:
+        if self._policy is Policy.DROP_NEWEST and not self._fits(nbytes):
+            self._sent += 1
+            self._dropped += 1
+            return
+        if self._policy is Policy.DROP_OLDEST:  # what is taken is not dropped, and takes no room from what waits
+            taken_bytes = sum(self._taken)
+            while self._waiting and (
+                len(self._waiting) >= self._capacity or self._pending_bytes - taken_bytes + nbytes > self._max_bytes
+            ):
+                self._pending_bytes -= self._waiting.popleft().nbytes
+                self._dropped += 1
+        self._put(data, nbytes)
 
     def _fits(self, nbytes: int) -> bool:
         pending = len(self._waiting) + len(self._taken)

@@ -9,6 +9,8 @@ nodes:
 edges:
   - tone -> out
   - {from: tone, to: out, capacity: 8, max_bytes: 1000000, timeout: 5}
+  - {from: tone, to: meter, policy: latest}     # or drop_oldest, drop_newest; block is the default
+wait: adaptive              # optional: or sleep, spin (how processes wait for each other)
 executors:                  # optional: where types run that do not say so themselves
   "my.models:*": multiprocess
 ```
@@ -29,12 +31,13 @@ from penstock.engine.pipeline import EdgeDecl, NodeDecl, Pipeline, PortRef, exec
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
 from penstock.executors.contract import ExecutorType, Validation
 from penstock.executors.router import Routes
+from penstock.shm.patience import WAIT_MODES
 
 __all__ = ["load"]
 
-_TOP = {"penstock", "name", "nodes", "edges", "executors"}
+_TOP = {"penstock", "name", "nodes", "edges", "executors", "wait"}
 _NODE = {"type", "params", "executor", "thread", "init_timeout", "limits"}
-_EDGE = {"from", "to", "capacity", "max_bytes", "timeout"}
+_EDGE = {"from", "to", "capacity", "max_bytes", "timeout", "policy"}
 
 
 def load(path: str | os.PathLike[str]) -> Pipeline:
@@ -97,6 +100,11 @@ class _Reader:
         if version != 1:
             self._problem(document, "penstock", f"this penstock reads manifests of version 1, not {version!r}")
         self._pipeline.name = str(document.get("name", self._pipeline.name))
+        wait = document.get("wait", "adaptive")
+        if wait in WAIT_MODES:
+            self._pipeline.wait = wait
+        else:
+            self._problem(document, "wait", f"there is no way to wait {wait!r}: {did_you_mean(str(wait), WAIT_MODES)}")
         for key, kind, shape in (("nodes", CommentedMap, "a mapping"), ("edges", CommentedSeq, "a list")):
             if document.get(key) is not None and not isinstance(document[key], kind):
                 self._problem(document, key, f"`{key}` is {shape}")
@@ -150,6 +158,9 @@ class _Reader:
             edge.capacity = self._typed(said, "capacity", int, edge.capacity, "a whole number of data")
             edge.max_bytes = self._typed(said, "max_bytes", int, edge.max_bytes, "a whole number of bytes")
             edge.timeout_s = self._typed(said, "timeout", (int, float), None, "a number of seconds")
+            edge.policy = self._typed(said, "policy", str, edge.policy, "the name of one")
+            if edge.policy == "latest" and "capacity" not in said:
+                edge.capacity = 1
             self._pipeline.edges.append(edge)
         else:
             text = "an edge is `node -> node`, or {from: node, to: node, capacity: 8}"

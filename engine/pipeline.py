@@ -13,16 +13,34 @@ from penstock.engine.problems import Problem, Where, did_you_mean
 from penstock.executors.contract import ExecutorType, Json, Validation
 from penstock.executors.registry import NodeFactory
 from penstock.executors.router import Routes
+from penstock.shm.patience import WaitMode
+from penstock.shm.ring import Policy
 
 if TYPE_CHECKING:
     from penstock.engine.plan import Plan
     from penstock.engine.running import Run, RunOptions
 
-__all__ = ["DEFAULT_CAPACITY", "DEFAULT_MAX_BYTES", "EdgeDecl", "NodeDecl", "Pipeline", "PortRef", "parse_chain"]
+__all__ = [
+    "DEFAULT_CAPACITY",
+    "DEFAULT_MAX_BYTES",
+    "POLICIES",
+    "EdgeDecl",
+    "NodeDecl",
+    "Pipeline",
+    "PortRef",
+    "parse_chain",
+]
 
 DEFAULT_CAPACITY = 64
 """Data on an edge that were sent and are not done with."""
-DEFAULT_MAX_BYTES = 64 << 20
+DEFAULT_MAX_BYTES = 16 << 20
+POLICIES = {
+    "block": Policy.BLOCK,
+    "drop_oldest": Policy.DROP_OLDEST,
+    "drop_newest": Policy.DROP_NEWEST,
+    "latest": Policy.DROP_OLDEST,
+}
+"""What happens on a full edge. `latest` is `drop_oldest` with a capacity of one."""
 
 
 @dataclass(slots=True)
@@ -68,6 +86,7 @@ class EdgeDecl:
     capacity: int = DEFAULT_CAPACITY
     max_bytes: int = DEFAULT_MAX_BYTES
     timeout_s: float | None = None
+    policy: str = "block"
     where: Where = field(default_factory=Where)
 
 
@@ -96,8 +115,16 @@ class Pipeline:
     ```
     """
 
-    def __init__(self, name: str = "pipeline") -> None:
+    def __init__(self, name: str = "pipeline", *, wait: WaitMode = "adaptive") -> None:
+        """Begin an empty pipeline.
+
+        Args:
+            name: for reports.
+            wait: how processes wait for each other: `adaptive` spins for some ten microseconds before it sleeps, while
+                that pays; `sleep` never does; `spin` does for up to a millisecond at every wait.
+        """
         self.name = name
+        self.wait: WaitMode = wait
         self.file = ""
         """The manifest that it comes from; relative paths of `Path` parameters start at its folder."""
         self.nodes: list[NodeDecl] = []
@@ -160,6 +187,7 @@ class Pipeline:
         capacity: int = DEFAULT_CAPACITY,
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout_s: float | None = None,
+        policy: str = "block",
     ) -> Self:
         """Join nodes by edges: `connect("a -> b.port -> c")`, or `connect("a", "b.port", "c")`.
 
@@ -168,6 +196,8 @@ class Pipeline:
             capacity: data on each edge that were sent and are not done with.
             max_bytes: likewise, bytes; a larger datum passes alone.
             timeout_s: how long a node may wait for room, before the run fails with `BackpressureTimeout`.
+            policy: what happens when there is no room: `block` (wait), `drop_oldest`, `drop_newest`, or `latest`, which
+                keeps nothing but the newest datum. The report counts what was dropped.
 
         Raises:
             Validation: these are no steps.
@@ -175,8 +205,10 @@ class Pipeline:
         where = _caller()
         if not steps:
             raise Validation('connect() needs nodes, as in connect("a -> b")')
+        if policy == "latest" and capacity == DEFAULT_CAPACITY:
+            capacity = 1
         for source, target in parse_chain(" -> ".join(map(str, steps))):
-            self.edges.append(EdgeDecl(source, target, capacity, max_bytes, timeout_s, where))
+            self.edges.append(EdgeDecl(source, target, capacity, max_bytes, timeout_s, policy, where))
         return self
 
     def set(self, node_id: str, name: str, value: Any) -> Self:

@@ -229,9 +229,9 @@ class Run:
             "channel" if link is None else "ring",
             edge.decl.capacity,
             statistics.sent,
-            statistics.acknowledged,
-            0,
-            statistics.sent - statistics.acknowledged,
+            statistics.received,
+            statistics.dropped,
+            statistics.in_flight,
             statistics.sent_bytes,
         )
 
@@ -252,7 +252,7 @@ async def open_run(pipeline: Pipeline, options: RunOptions | None = None) -> Asy
     plan = pipeline.check(only_native=options.only_native)
     with ExitStack() as stack:
         shared = any(node.in_worker for node in plan.nodes)
-        wiring = stack.enter_context(Wiring(f"penstock run {plan.name}")) if shared else None
+        wiring = stack.enter_context(Wiring(f"penstock run {plan.name}", pipeline.wait)) if shared else None
         assembly = Assembly(plan, options.session_id or secrets.token_hex(8))
         assembly.build(wiring, grace_s=options.grace_s, on_output=options.on_output)
         running: Run | None = None

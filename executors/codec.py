@@ -15,12 +15,13 @@ import json
 import math
 import struct
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from penstock.executors.contract import DataType, IPCError, Json, RuntimeData, Validation
-from penstock.shm.record import DESCRIPTION_BYTES, Kind, Outgoing, Record
+from penstock.shm.record import DESCRIPTION_BYTES, Field, Kind, Outgoing, Record
 
 __all__ = ["Codec"]
 
@@ -35,7 +36,12 @@ _CODE_OF_DTYPE: Final = {dtype: code for code, dtype in enumerate(_DTYPES, 1)}
 _SHAPE_IN_TAIL: Final = 255
 _CACHED: Final = 512
 
-_Meaning = tuple[DataType, "np.dtype[Any] | None", "tuple[int, ...] | None", int, int, int, "int | None"]
+_DESCRIPTION_FIELD: Final = Field.DESCRIPTION
+_TIMESTAMP_FIELD: Final = Field.TIMESTAMP_NS
+_NOTHING: Final[Mapping[str, Json]] = MappingProxyType({})
+"""The parameters of a call that has none."""
+
+_Meaning = tuple[DataType, "np.dtype[Any] | None", tuple[int, ...], int, int, int, "int | None"]
 
 
 _Cache = TypeVar("_Cache", bound="dict[Any, Any]")
@@ -63,8 +69,9 @@ class Codec:
         if data.meta or params or extra:
             tail = _tail(data, params, extra)
         else:
-            tail = self._session_tails.get(data.session_id) or self._session_tail(data)
-        return Outgoing(data.payload, description, tail, kind, timestamp_ns=data.timestamp_ns, correlation=correlation)
+            found_tail = self._session_tails.get(data.session_id)
+            tail = self._session_tail(data) if found_tail is None else found_tail
+        return Outgoing(data.payload, description, tail, kind, data.timestamp_ns, correlation)
 
     def decode(self, record: Record) -> RuntimeData:
         """The datum of a record.
@@ -76,32 +83,20 @@ class Codec:
 
     def decode_call(self, record: Record) -> tuple[RuntimeData, int, Mapping[str, Json]]:
         """The datum, the port it is for, and the parameters of the call."""
-        meaning = self._meanings.get(record.description)
+        payload, header = record.payload, record.header
+        meaning = self._meanings.get(header[_DESCRIPTION_FIELD])
         if meaning is None:
             meaning = self._understand(record)
         data_type, dtype, shape, rate, channels, port, nbytes = meaning
-        meta: Mapping[str, Json] = {}
-        params: Mapping[str, Json] = {}
         session_id = self._tail_sessions.get(record.tail)
+        meta: Mapping[str, Json] = {}
+        params = _NOTHING
         if session_id is None:
             session_id, meta, params = self._parse_tail(record)
-        if nbytes is not None and nbytes != len(record.payload):
-            raise self._nonsense(record, f"{len(record.payload)} bytes are no {dtype} of shape {shape}")
-        return (
-            RuntimeData(
-                data_type,
-                record.payload,
-                session_id,
-                record.timestamp_ns,
-                dtype,
-                shape or (),
-                rate,
-                channels,
-                meta,
-            ),
-            port,
-            params,
-        )
+        if nbytes is not None and nbytes != len(payload):
+            raise self._nonsense(record, f"{len(payload)} bytes are no {dtype} of shape {shape}")
+        data = RuntimeData(data_type, payload, session_id, header[_TIMESTAMP_FIELD], dtype, shape, rate, channels, meta)
+        return data, port, params
 
     @staticmethod
     def _describe(data: RuntimeData, port: int) -> tuple[bytes, dict[str, Json]]:

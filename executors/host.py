@@ -72,13 +72,17 @@ class _FunctionNode:
         self._function = function
         self._signature = signature
         self._ctx: NodeContext | None = None
+        self._params: Mapping[str, Json] = {}
+        self._arguments: Mapping[str, Any] = {}
 
     def initialize(self, ctx: NodeContext) -> None:
         self._ctx = ctx
 
     def process(self, data: RuntimeData) -> Any:
-        params = self._ctx.params if self._ctx else {}
-        return self._function(data, **self._signature.accepted(params))
+        params = self._ctx.params if self._ctx else self._params
+        if params is not self._params:  # those of a call, for once, or those of the node again
+            self._params, self._arguments = params, self._signature.accepted(params)
+        return self._function(data, **self._arguments)
 
 
 class NodeHost:
@@ -95,8 +99,12 @@ class NodeHost:
         self.inputs: tuple[str, ...] = tuple(getattr(self.node, "inputs", signature.inputs))
         self.outputs: tuple[str, ...] = tuple(getattr(self.node, "outputs", signature.outputs))
         self.is_source: bool = hasattr(self.node, "produce")
-        self._process = getattr(self.node, "process", None)
+        self._process: Callable[..., Any] = getattr(self.node, "process", self._no_process)
         self._wants_port = len(self.inputs) > 1
+
+    def _no_process(self, data: RuntimeData, port: str = "") -> Any:
+        del data, port
+        raise TypeError(f"node {self.ctx.node_id!r} has no process()")
 
     def initialize(self) -> Any:
         method = getattr(self.node, "initialize", None)
@@ -104,12 +112,12 @@ class NodeHost:
 
     def process(self, data: RuntimeData, port: str, params: Mapping[str, Json] | None = None) -> Any:
         """What `process` returns: still to be awaited or iterated. Call parameters stand over the node's own."""
-        assert self._process is not None, f"node {self.ctx.node_id!r} has no process()"
+        process = self._process
         if params:
             self.ctx.params = {**self._params, **params}
         elif self.ctx.params is not self._params:
             self.ctx.params = self._params
-        return self._process(data, port) if self._wants_port else self._process(data)
+        return process(data, port) if self._wants_port else process(data)
 
     def produce(self) -> Any:
         return self.node.produce()

@@ -1,25 +1,41 @@
 """Channels: a ring, slabs and two doorbells, as one thing to send into and to receive from.
 
-`SendEnd` and `ReceiveEnd` have the calls that never wait; `Sender` and `Receiver` add those that block a process
-which has nothing else to do, `trio_channel` those that wait in trio. Each end belongs to one process and one thread.
+`SendEnd` and `ReceiveEnd` have the calls that never wait; `Sender` and `Receiver` (`blocking`) add those that block a
+process which has nothing else to do, `trio_channel` those that wait in trio. Each end belongs to one process and one
+thread.
 """
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from penstock.shm.arena import LANES, ArenaMap, SlabPool
+from penstock.shm.arena import LANES, ArenaMap
 from penstock.shm.doorbell import Doorbell
-from penstock.shm.errors import CorruptSegment, SendTimeout, WouldBlock
-from penstock.shm.fence import ALWAYS_RING, fence
-from penstock.shm.lease import LeaseBook
-from penstock.shm.record import Flag, Outgoing, Record
-from penstock.shm.ring import Ring, RingReader, RingWriter
+from penstock.shm.dropping import DroppingReader, DroppingWriter
+from penstock.shm.errors import CorruptSegment, WouldBlock
+from penstock.shm.fence import WEAK_ORDER, fence, fresh_lock
+from penstock.shm.lease import LeaseBook, View
+from penstock.shm.patience import Patience, WaitMode
+from penstock.shm.reading import RingReader
+from penstock.shm.record import HEADER_BYTES, Field, Flag, Header, Outgoing, Record
+from penstock.shm.ring import Policy, Ring, Word
+from penstock.shm.slab import Slab, SlabPool
+from penstock.shm.writing import RingWriter
 
-__all__ = ["EdgeOptions", "ReceiveEnd", "Receiver", "SendEnd", "Sender", "wait_any"]
+__all__ = ["BATCH_WAIT_S", "EdgeOptions", "ReceiveEnd", "SendEnd"]
+
+_READER_WAITING: Final = Word.READER_WAITING
+_WRITER_WAITING: Final = Word.WRITER_WAITING
+_IN_SLAB: Final = Flag.SLAB
+_TAIL_IN_SLAB: Final = Flag.TAIL_IN_SLAB
+_FLAGS: Final = Field.FLAGS
+_PAYLOAD_BYTES: Final = Field.PAYLOAD_BYTES
+_TAIL_BYTES: Final = Field.TAIL_BYTES
+_SHORT_WAIT_NS: Final = 200_000
+BATCH_WAIT_S: Final = 0.002
+"""How long a writer waits for several acknowledgements, before it asks for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +48,15 @@ class EdgeOptions:
         max_bytes: bound on unacknowledged bytes; a larger message passes alone, when the edge is empty.
         max_leases: views of slabs that a reader may keep before it is given copies.
         timeout_s: how long a send may wait for room.
+        wait: how both sides wait (see `patience`).
     """
 
     name: str = ""
     lane: int = 0
-    max_bytes: int = 64 << 20
+    max_bytes: int = 16 << 20
     max_leases: int = 16
     timeout_s: float | None = None
+    wait: WaitMode = "adaptive"
 
 
 class SendEnd:
@@ -57,73 +75,114 @@ class SendEnd:
             options: the edge's.
         """
         options = options or EdgeOptions()
-        self.ring: RingWriter = RingWriter(ring, options.max_bytes)
+        self._group, self._lane = divmod(options.lane, LANES)
+        self.ring: RingWriter = (
+            DroppingWriter(ring, options.max_bytes, pool, self._lane)
+            if ring.policy is Policy.DROP_OLDEST
+            else RingWriter(ring, options.max_bytes)
+        )
         self.pool = pool
         self.name: str = options.name
         self.timeout_s: float | None = options.timeout_s
-        self._group, self._lane = divmod(options.lane, LANES)
+        self.patience: Patience = Patience(options.wait)
+        self._words = ring.words
+        self._refuses = ring.policy is Policy.DROP_NEWEST
+        self._largest_batch = max(1, ring.capacity // 2)
+        self._batch = 1
         self._bell = bell
         self._peer_bell = peer_bell
 
-    def send_nowait(self, message: Outgoing) -> None:
-        """Publish a message.
+    def offer(self, message: Outgoing) -> bool:
+        """Publish a message, or drop one, as the edge's policy says; False when it is full and its policy is to block.
 
         Raises:
-            WouldBlock: the edge is full.
             PeerLost: the reader's process is gone.
             ChannelClosed: `end` was called.
             OutOfSharedMemory: there is no slab for a large payload, and no room for one more.
             CorruptSegment: the reader's position makes no sense.
         """
         ring = self.ring
-        nbytes = message.nbytes
-        if not ring.has_room(nbytes):
-            raise WouldBlock
+        nbytes = len(message.payload) + len(message.tail)
+        if (ring.free <= 0 or nbytes > ring.free_bytes) and not ring.has_room(nbytes):
+            if self._refuses:
+                ring.refuse()
+            return self._refuses
         if nbytes <= ring.inline_bytes:
             ring.write(message, message.flags)
         else:
             self._write_by_reference(message)
-        self._tell_reader()
+        fresh_lock().acquire()
+        if self._words[_READER_WAITING] or WEAK_ORDER:
+            self._peer_bell.ring()
+        return True
+
+    def send_nowait(self, message: Outgoing) -> None:
+        """Publish a message.
+
+        Raises:
+            WouldBlock: the edge is full.
+            PeerLost, ChannelClosed, OutOfSharedMemory, CorruptSegment: as `offer`.
+        """
+        if not self.offer(message):
+            raise WouldBlock
 
     def end(self) -> None:
         """Nothing follows; the reader gets what was sent and then the end. Idempotent."""
         self.ring.end()
-        self._tell_reader()
+        fence()
+        if self._words[_READER_WAITING] or WEAK_ORDER:
+            self._peer_bell.ring()
 
     def ready(self, nbytes: int) -> bool:
-        """Whether `send_nowait` would do something other than `WouldBlock`."""
+        """Whether `offer` would give anything but False."""
         try:
             return self.ring.has_room(nbytes)
         except Exception:
             return True
 
-    def arm(self, flag: bool) -> None:
-        """Before waiting: ask for a ring when there is room. Afterwards: no more."""
-        self.ring.waiting(flag)
-        if flag:
-            fence()
+    def arm(self) -> None:
+        """Before waiting: ask for a ring when there is room, and where the reader is fast, for several messages."""
+        self.ring.ask(self._batch)
+        fence()
+
+    @property
+    def asks_for_several(self) -> bool:
+        """Whether `arm` asks for more than one acknowledgement; not to be waited for without an end."""
+        return self._batch > 1
+
+    def ask_for_one(self) -> None:
+        """The others did not come: be content with one."""
+        self._batch = 1
+        self.arm()
+
+    def disarm(self, waited_ns: int) -> None:
+        """After waiting: no more rings. Where the reader is fast, the next ring is asked for a larger batch."""
+        self.ring.stop_asking()
+        self._batch = min(2 * self._batch, self._largest_batch) if waited_ns < _SHORT_WAIT_NS else 1
 
     def _write_by_reference(self, message: Outgoing) -> None:
         ring = self.ring
         tail_in_slab = len(message.tail) > ring.inline_bytes
+        if message.slabs is None:
+            message.slabs = {}
         slab = message.slabs.get(self._group)
         if slab is None:
-            # With the tail in any case: another edge of the group may have less room for it in its slots.
-            slab = message.slabs[self._group] = self.pool.place(
-                message, message.payload, message.tail, group=self._group
-            )
+            slab = message.slabs[self._group] = self._slab_for(message, tail_in_slab=tail_in_slab)
         slab.hand_over(self._lane, ring.head)
-        flags = message.flags | Flag.SLAB | (Flag.TAIL_IN_SLAB if tail_in_slab else 0)
+        flags = message.flags | _IN_SLAB | (_TAIL_IN_SLAB if tail_in_slab else 0)
         try:
-            ring.write(message, flags, slab.arena_number, slab.lease, slab.offset)
+            ring.write(message, flags, slab)
         except ValueError:
             slab.take_back(self._lane)
             raise
 
-    def _tell_reader(self) -> None:
-        fence()
-        if ALWAYS_RING or self.ring.reader_waiting:
-            self._peer_bell.ring()
+    def _slab_for(self, message: Outgoing, *, tail_in_slab: bool) -> Slab:
+        if not self._group and not tail_in_slab:
+            slab = self.pool.claimed(message.payload)
+            if slab is not None:
+                return slab
+        # With the tail in any case: another edge of the group may have less room for it in its slots.
+        return self.pool.place(message, message.payload, message.tail, group=self._group)
 
 
 class ReceiveEnd:
@@ -132,7 +191,7 @@ class ReceiveEnd:
     def __init__(
         self, ring: Ring, arenas: ArenaMap, bell: Doorbell, peer_bell: Doorbell, options: EdgeOptions | None = None
     ) -> None:
-        """Take the receiving end.
+        """Take the receiving end; where another reader was before, let go of what it held.
 
         Args:
             ring: the edge's ring.
@@ -142,158 +201,110 @@ class ReceiveEnd:
             options: the edge's.
         """
         options = options or EdgeOptions()
+        drops = ring.policy is Policy.DROP_OLDEST
         self.name: str = options.name
-        self.ring: RingReader = RingReader(ring)
+        self.ring: RingReader | DroppingReader = DroppingReader(ring) if drops else RingReader(ring)
+        self.patience: Patience = Patience(options.wait)
         self._view = ring.view
+        self._words = ring.words
+        self._inline_bytes = ring.slot_bytes - HEADER_BYTES
         self._arenas = arenas
         self._bell = bell
         self._peer_bell = peer_bell
-        self._leases = LeaseBook(options.lane % LANES, options.max_leases)
-        self._held: deque[object] = deque()
+        self._leases = LeaseBook(options.name, options.lane % LANES, options.max_leases, marks=drops)
+        self._held: deque[tuple[int, View]] = deque()
+        if self.ring.acknowledged:
+            arenas.let_go(options.lane, self.ring.acknowledged, taken_only=drops)
 
-    def receive_nowait(self) -> Record:
-        """The next message; acknowledge it when it is done with.
+    def take(self) -> Record | None:
+        """The next message, or None while there is none; acknowledge it when it is done with.
 
         Raises:
-            WouldBlock: there is none yet.
             EndOfChannel: the writer has ended the channel and everything was received.
             PeerLost: the writer's process is gone and everything was received.
             CorruptSegment: what stands there makes no sense.
         """
-        fields, at = self.ring.read()
-        (_, kind, flags, port, sequence, correlation, input_sequence, index) = fields[:8]
-        tail_bytes, payload_bytes, timestamp, published, arena, lease, offset = fields[8:]
-        description = bytes(self._view[at - 48 : at])
-        if flags & Flag.SLAB:
-            payload, tail = self._from_slab(flags, at, payload_bytes, tail_bytes, arena, lease, offset)
+        ring = self.ring
+        header = ring.peek()
+        if header is None:
+            return None
+        if header[_FLAGS] & _IN_SLAB:
+            payload, tail = self._from_slab(header)
         else:
-            self._check_inline(sequence, payload_bytes + tail_bytes)
-            payload = bytes(self._view[at : at + payload_bytes])
-            at += payload_bytes
-            tail = bytes(self._view[at : at + tail_bytes])
-            self._held.append(None)
-        self.ring.advance()
-        return Record(
-            sequence,
-            kind,
-            flags,
-            payload,
-            description,
-            tail,
-            timestamp,
-            published,
-            correlation,
-            port,
-            input_sequence,
-            index,
-        )
+            payload_bytes, tail_bytes = header[_PAYLOAD_BYTES], header[_TAIL_BYTES]
+            if payload_bytes + tail_bytes > self._inline_bytes:
+                raise self._too_long(header)
+            view, at = self._view, ring.contents_at
+            end = at + payload_bytes
+            payload = bytes(view[at:end])
+            tail = bytes(view[end : end + tail_bytes]) if tail_bytes else b""
+        ring.advance()
+        return Record(header, payload, tail)
+
+    def receive_nowait(self) -> Record:
+        """The next message.
+
+        Raises:
+            WouldBlock: there is none yet.
+            EndOfChannel, PeerLost, CorruptSegment: as `take`.
+        """
+        record = self.take()
+        if record is None:
+            raise WouldBlock
+        return record
 
     def acknowledge(self) -> None:
         """The oldest message is done with: its place may be used again, and its slab once no view of it is left."""
-        self.ring.acknowledge()
-        self._held.popleft()
-        fence()
-        if ALWAYS_RING or self.ring.writer_waiting:
+        position = self.ring.acknowledge()
+        if self._held and self._held[0][0] < position:
+            self._held.popleft()
+        fresh_lock().acquire()
+        target = self._words[_WRITER_WAITING]
+        if (target and position >= target) or WEAK_ORDER:
             self._peer_bell.ring()
 
     def ready(self) -> bool:
-        """Whether `receive_nowait` would do something other than `WouldBlock`."""
+        """Whether `take` would give anything but None."""
         return self.ring.has_news()
 
-    def arm(self, flag: bool) -> None:
-        """Before waiting: ask for a ring when there is news. Afterwards: no more."""
-        self.ring.waiting(flag)
-        if flag:
-            fence()
+    def arm(self) -> bool:
+        """Before sleeping: ask for a ring when there is news; whether there is some by now."""
+        self._words[_READER_WAITING] = 1
+        fresh_lock().acquire()
+        return self.ring.has_news()
+
+    def disarm(self) -> None:
+        """After waiting: no more rings."""
+        self._words[_READER_WAITING] = 0
 
     @property
     def copied(self) -> int:
         """Large payloads that were copied because the reader keeps too many views."""
         return self._leases.copied
 
-    def _check_inline(self, sequence: int, nbytes: int) -> None:
-        if nbytes > self.ring.inline_bytes:
-            raise CorruptSegment(f"record {sequence} says {nbytes} bytes stand in a slot of {self.ring.inline_bytes}")
+    @property
+    def held(self) -> int:
+        """Large payloads that are read in place, or kept, at this moment."""
+        return self._leases.held
 
-    def _from_slab(
-        self, flags: int, at: int, payload_bytes: int, tail_bytes: int, arena_number: int, lease: int, offset: int
-    ) -> tuple[bytes | memoryview, bytes]:
-        in_slab = tail_bytes if flags & Flag.TAIL_IN_SLAB else 0
-        arena = self._arenas.locate(arena_number, lease, offset, payload_bytes + in_slab)
+    def _too_long(self, header: Header) -> CorruptSegment:
+        nbytes = header[_TAIL_BYTES] + (0 if header[_FLAGS] & _IN_SLAB else header[_PAYLOAD_BYTES])
+        room = self._inline_bytes
+        return CorruptSegment(f"record {header[Field.SEQUENCE]} says {nbytes} bytes stand in a slot of {room}")
+
+    def _from_slab(self, header: Header) -> tuple[bytes | memoryview, bytes]:
+        tail_bytes, payload_bytes = header[_TAIL_BYTES], header[_PAYLOAD_BYTES]
+        lease, offset = header[Field.LEASE], header[Field.OFFSET]
+        in_slab = tail_bytes if header[_FLAGS] & _TAIL_IN_SLAB else 0
+        arena = self._arenas.locate(header[Field.ARENA], lease, offset, payload_bytes + in_slab)
         if in_slab:
             begin = offset + payload_bytes
             tail = bytes(arena.view[begin : begin + tail_bytes])
         else:
-            self._check_inline(self.ring.next, tail_bytes)
+            if tail_bytes > self._inline_bytes:
+                raise self._too_long(header)
+            at = self.ring.contents_at
             tail = bytes(self._view[at : at + tail_bytes])
         view, payload = self._leases.open(arena, lease, offset, payload_bytes)
-        self._held.append(view)
-        return (payload if isinstance(payload, bytes) else payload.data), tail
-
-
-class Sender(SendEnd):
-    """The sending end of a process that may block."""
-
-    def send(self, message: Outgoing) -> None:
-        """Publish a message, waiting for room.
-
-        Raises:
-            SendTimeout: there was none within the edge's `timeout_s`.
-            Interrupted: this process was told to stop.
-            PeerLost, ChannelClosed, OutOfSharedMemory, CorruptSegment: as `send_nowait`.
-        """
-        try:
-            return self.send_nowait(message)
-        except WouldBlock:
-            pass
-        deadline = None if self.timeout_s is None else time.monotonic() + self.timeout_s
-        nbytes = message.nbytes
-        while True:
-            self.arm(True)
-            if not self.ready(nbytes):
-                self._sleep(deadline)
-            self.arm(False)
-            try:
-                return self.send_nowait(message)
-            except WouldBlock:
-                continue
-
-    def _sleep(self, deadline: float | None) -> None:
-        if deadline is None or self.timeout_s is None:
-            self._bell.wait()
-        elif not self._bell.wait(max(0.0, deadline - time.monotonic())):
-            self.arm(False)
-            raise SendTimeout(self.timeout_s)
-
-
-class Receiver(ReceiveEnd):
-    """The receiving end of a process that may block."""
-
-    def receive(self) -> Record:
-        """The next message, waiting for it.
-
-        Raises:
-            Interrupted: this process was told to stop.
-            EndOfChannel, PeerLost, CorruptSegment: as `receive_nowait`.
-        """
-        while True:
-            try:
-                return self.receive_nowait()
-            except WouldBlock:
-                wait_any(self._bell, [self])
-
-
-def wait_any(bell: Doorbell, receivers: Sequence[ReceiveEnd]) -> None:
-    """Sleep until one of the receivers may have news, or somebody rings for another reason.
-
-    Raises:
-        Interrupted: this process was told to stop.
-    """
-    for receiver in receivers:
-        receiver.arm(True)
-    try:
-        if not any(receiver.ready() for receiver in receivers):
-            bell.wait()
-    finally:
-        for receiver in receivers:
-            receiver.arm(False)
+        self._held.append((header[Field.SEQUENCE], view))
+        return payload, tail

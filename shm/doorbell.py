@@ -20,7 +20,11 @@ _ONE = (1).to_bytes(8, "little")
 
 
 class Doorbell:
-    """An eventfd, or a pipe where there is none."""
+    """An eventfd, or a pipe where there is none.
+
+    Attributes:
+        waited_ns: how long this process has waited at it for room on its edges.
+    """
 
     def __init__(self, read_fd: int, write_fd: int) -> None:
         """Take over the descriptors (for an eventfd they are the same)."""
@@ -28,6 +32,7 @@ class Doorbell:
         self._write_fd = write_fd
         self._poll: select.poll | None = None
         self._interrupted = False
+        self.waited_ns: int = 0
 
     @classmethod
     def create(cls, *, eventfd: bool = _HAS_EVENTFD) -> Self:

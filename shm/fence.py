@@ -14,7 +14,7 @@ Without either fence both may read the old value, and the reader sleeps on a ful
 rounds; tests/model finds it in the protocol). `fence()` takes a fresh lock, whose compare-and-swap is a full barrier.
 The lock is fresh because a weak-reference callback may run, and fence, in the middle of any other fence.
 
-Other machines: stores may be seen out of order. There every publication rings (`ALWAYS_RING`), as the kernel's own
+Other machines: stores may be seen out of order. There every publication rings (`WEAK_ORDER`), as the kernel's own
 locks order what stands before a ring and after a drain, and a publication is fenced on both sides. Reasoned, not
 measured: no such machine was at hand.
 """
@@ -23,30 +23,29 @@ from __future__ import annotations
 
 import _thread
 import platform
-from collections.abc import Callable
+from typing import Final
 
-__all__ = ["ALWAYS_RING", "fence", "publish_fence"]
+__all__ = ["WEAK_ORDER", "fence", "fence_stores", "fresh_lock"]
 
-ALWAYS_RING = platform.machine().lower() not in {"x86_64", "amd64", "i386", "i686"}
-"""Whether a publication must ring the peer even when it does not say that it waits."""
+WEAK_ORDER: Final = platform.machine().lower() not in {"x86_64", "amd64", "i386", "i686"}
+"""Whether stores may be seen out of order: then publications are fenced, and ring the peer even when it does not say
+that it waits. A constant, and not a function that does nothing, where a call would cost more than it orders."""
 
-_allocate_lock = _thread.allocate_lock
+fresh_lock: Final = _thread.allocate_lock
+"""`fresh_lock().acquire()` is `fence()` without the call, for the two places that do it for every message."""
 
 
 def fence() -> None:
     """Make every store before it visible before any load after it."""
-    _allocate_lock().acquire()
+    fresh_lock().acquire()
 
 
-def _two_fences() -> None:
-    # One lock lets later accesses move up and earlier ones move down into it; behind two they can not meet.
-    fence()
-    fence()
+def fence_stores() -> None:
+    """Order the payload's stores before the one that publishes it, and a load of that word before the payload's loads.
 
-
-def _no_fence() -> None:
-    """TSO: stores are seen in their order."""
-
-
-publish_fence: Callable[[], None] = _two_fences if ALWAYS_RING else _no_fence
-"""Order the payload's stores before the store that publishes it, and a load of that word before the payload's loads."""
+    One lock lets later accesses move up and earlier ones move down into it; behind two they can not meet. Under TSO
+    there is nothing to order.
+    """
+    if WEAK_ORDER:
+        fence()
+        fence()

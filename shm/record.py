@@ -16,20 +16,31 @@ exactly once across a crash needs. The tail holds what the header has no room fo
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from penstock.shm.arena import Slab
+    from penstock.shm.slab import Slab
 
-__all__ = ["DESCRIPTION_BYTES", "HEADER", "HEADER_BYTES", "MAGIC", "Flag", "Kind", "Outgoing", "Record"]
+__all__ = [
+    "DESCRIPTION_BYTES",
+    "HEADER",
+    "HEADER_BYTES",
+    "MAGIC",
+    "Field",
+    "Flag",
+    "Header",
+    "Kind",
+    "Outgoing",
+    "Record",
+]
 
-MAGIC = int.from_bytes(b"PSR1", "little")
-HEADER_BYTES = 128
-DESCRIPTION_AT = 80
-DESCRIPTION_BYTES = HEADER_BYTES - DESCRIPTION_AT
-HEADER = struct.Struct("<IBBHQQQIIQqqIIQ")
-assert HEADER.size == DESCRIPTION_AT
+MAGIC: Final = int.from_bytes(b"PSR1", "little")
+HEADER_BYTES: Final = 128
+DESCRIPTION_BYTES: Final = 48
+HEADER: Final = struct.Struct(f"<IBBHQQQIIQqqIIQ{DESCRIPTION_BYTES}s")
+assert HEADER.size == HEADER_BYTES
+
+_NO_DESCRIPTION: Final = bytes(DESCRIPTION_BYTES)
 
 
 class Kind:
@@ -55,44 +66,88 @@ class Flag:
     """The tail, too long for the slot, follows the payload in the slab."""
 
 
-@dataclass(slots=True, weakref_slot=True, eq=False)
+class Field:
+    """Indices of the fields of a header."""
+
+    MAGIC, KIND, FLAGS, INPUT_PORT, SEQUENCE, CORRELATION, INPUT_SEQUENCE, OUTPUT_INDEX = range(8)
+    TAIL_BYTES, PAYLOAD_BYTES, TIMESTAMP_NS, PUBLISHED_NS, ARENA, LEASE, OFFSET, DESCRIPTION = range(8, 16)
+
+
+Header: TypeAlias = tuple[Any, ...]
+
+
 class Outgoing:
     """A message on its way into one or more rings.
 
     A large payload is written to shared memory once for all of them; its slab is not recycled while this object lives.
+    Made for every message, so it sets what usually differs; the rest are defaults of the class.
     """
 
-    payload: bytes | memoryview
-    description: bytes = bytes(DESCRIPTION_BYTES)
-    tail: bytes = b""
-    kind: int = Kind.DATA
     flags: int = 0
-    timestamp_ns: int = 0
-    correlation: int = 0
     input_port: int = 0
     input_sequence: int = 0
     output_index: int = 0
-    slabs: dict[int, Slab] = field(default_factory=dict)
+    slabs: dict[int, Slab] | None = None
     """Where the payload stands, for each group of eight edges."""
+
+    def __init__(
+        self,
+        payload: bytes | memoryview,
+        description: bytes = _NO_DESCRIPTION,
+        tail: bytes = b"",
+        kind: int = Kind.DATA,
+        timestamp_ns: int = 0,
+        correlation: int = 0,
+    ) -> None:
+        self.payload = payload
+        self.description = description
+        self.tail = tail
+        self.kind = kind
+        self.timestamp_ns = timestamp_ns
+        self.correlation = correlation
 
     @property
     def nbytes(self) -> int:
         return len(self.payload) + len(self.tail)
 
 
-@dataclass(slots=True)
 class Record:
-    """A received message. The payload is immutable and stays valid for as long as somebody holds it."""
+    """A received message. The payload is immutable and stays valid for as long as somebody holds it.
 
-    sequence: int
-    kind: int
-    flags: int
-    payload: bytes | memoryview
-    description: bytes
-    tail: bytes
-    timestamp_ns: int
-    published_ns: int
-    correlation: int
-    input_port: int
-    input_sequence: int
-    output_index: int
+    Attributes:
+        header: the fields, in the order in which they stand; `Field` has their indices.
+        payload: read in place, or a copy of its own.
+        tail: what the header has no room for.
+    """
+
+    __slots__ = ("header", "payload", "tail")
+
+    def __init__(self, header: Header, payload: bytes | memoryview, tail: bytes) -> None:
+        self.header = header
+        self.payload = payload
+        self.tail = tail
+
+    @property
+    def sequence(self) -> int:
+        """Its number on its edge."""
+        return int(self.header[Field.SEQUENCE])
+
+    @property
+    def kind(self) -> int:
+        return int(self.header[Field.KIND])
+
+    @property
+    def flags(self) -> int:
+        return int(self.header[Field.FLAGS])
+
+    @property
+    def correlation(self) -> int:
+        return int(self.header[Field.CORRELATION])
+
+    @property
+    def timestamp_ns(self) -> int:
+        return int(self.header[Field.TIMESTAMP_NS])
+
+    @property
+    def description(self) -> bytes:
+        return bytes(self.header[Field.DESCRIPTION])

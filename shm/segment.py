@@ -9,6 +9,7 @@ descriptor of its own open (the mapping has one).
 from __future__ import annotations
 
 import _posixshmem  # type: ignore[import-not-found]
+import contextlib
 import errno
 import mmap
 import os
@@ -21,6 +22,7 @@ from penstock.shm.errors import CorruptSegment, OutOfSharedMemory
 __all__ = ["Segment", "available_bytes", "discard"]
 
 _HAS_TRACK = sys.version_info >= (3, 13)
+_POPULATE_READ, _POPULATE_WRITE = 22, 23  # of madvise(2); the mmap module does not name them
 
 
 class _Mapping(mmap.mmap):
@@ -116,6 +118,12 @@ class Segment(SharedMemory):
             segment._drop_descriptor()
             raise
         return segment
+
+    def populate(self, *, writing: bool) -> None:
+        """Map all its pages now, and not one by one when they are first touched. Linux 5.14 or newer, else nothing."""
+        if sys.platform == "linux" and self._mmap is not None:
+            with contextlib.suppress(OSError):
+                self._mmap.madvise(_POPULATE_WRITE if writing else _POPULATE_READ)
 
     def _drop_descriptor(self) -> None:
         if self._fd >= 0:

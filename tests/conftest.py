@@ -32,6 +32,13 @@ SHM = "/dev/shm"
 SEGMENT = re.compile(r"pstk-([0-9a-f]{16})-.+")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The protocol's model is the same on every Python: tox explores it once."""
+    for item in items:
+        if item.path.name.startswith("test_model"):
+            item.add_marker("model")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run an `async def` test in trio, with a deadline of its own: it names the test and leaves the session whole."""

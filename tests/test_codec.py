@@ -12,12 +12,13 @@ from hypothesis.extra import numpy as npst
 
 from penstock.executors.codec import Codec
 from penstock.executors.contract import DataType, IPCError, RuntimeData, ServiceError
-from penstock.shm.arena import ArenaMap, SlabPool
+from penstock.shm.arena import ArenaMap
 from penstock.shm.channel import ReceiveEnd, SendEnd
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.owner import Owner
-from penstock.shm.record import DESCRIPTION_BYTES, Kind, Record
+from penstock.shm.record import DESCRIPTION_BYTES, MAGIC, Kind, Record
 from penstock.shm.ring import Geometry, Ring
+from penstock.shm.slab import SlabPool
 
 QUIET = settings(deadline=None, max_examples=150, database=None)
 EDGE = "mic -> asr"
@@ -155,7 +156,7 @@ def test_the_common_case_needs_no_tail():
 
 def record(description=b"", tail=b"", payload=b"", kind=Kind.DATA):
     description = description.ljust(DESCRIPTION_BYTES, b"\0")
-    return Record(7, kind, 0, payload, description, tail, 0, 0, 0, 0, 0, 0)
+    return Record((MAGIC, kind, 0, 0, 7, 0, 0, 0, len(tail), len(payload), 0, 0, 0, 0, 0, description), payload, tail)
 
 
 def tensor(code=11, dimensions=1, *shape):

@@ -11,7 +11,7 @@ import trio.testing
 
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.errors import Interrupted
-from penstock.shm.trio_channel import TrioDoorbell
+from penstock.shm.trio_doorbell import TrioDoorbell
 
 KINDS = [
     pytest.param(True, id="eventfd", marks=pytest.mark.skipif(not hasattr(os, "eventfd"), reason="has none")),

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from penstock.shm.arena import ArenaMap, SlabPool
+from penstock.shm.arena import ArenaMap
 from penstock.shm.channel import EdgeOptions, ReceiveEnd, SendEnd
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.errors import (
@@ -19,8 +19,11 @@ from penstock.shm.errors import (
     WouldBlock,
 )
 from penstock.shm.owner import Owner
+from penstock.shm.reading import RingReader
 from penstock.shm.record import Flag, Kind, Outgoing, Record
-from penstock.shm.ring import Geometry, Ring, RingReader, RingWriter
+from penstock.shm.ring import Geometry, Ring
+from penstock.shm.slab import SlabPool
+from penstock.shm.writing import RingWriter
 
 QUIET = settings(
     deadline=None, max_examples=80, stateful_step_count=60, suppress_health_check=[HealthCheck.too_slow], database=None
@@ -86,10 +89,13 @@ class RingMachine(RuleBasedStateMachine):
         model = self.model
         assert self.reader.has_news() == (model.read < len(model.published) or model.ended)
         if model.read == len(model.published):
-            with pytest.raises(EndOfChannel if model.ended else WouldBlock):
-                self.reader.read()
+            if model.ended:
+                with pytest.raises(EndOfChannel):
+                    self.reader.peek()
+            else:
+                assert self.reader.peek() is None
             return
-        fields, at = self.reader.read()
+        fields, at = self.reader.peek(), self.reader.contents_at
         self.reader.advance()
         expected = model.published[model.read]
         assert (fields[4], fields[9]) == (model.read, len(expected))
@@ -128,7 +134,7 @@ class RingMachine(RuleBasedStateMachine):
         if not hasattr(self, "model"):
             return
         seen, model = self.ring.statistics(), self.model
-        assert (seen.sent, seen.acknowledged, seen.ended) == (len(model.published), model.acknowledged, model.ended)
+        assert (seen.sent, seen.received, seen.ended) == (len(model.published), model.acknowledged, model.ended)
         assert seen.sent_bytes == sum(map(len, model.published))
         assert seen.in_flight <= model.capacity
 
@@ -189,11 +195,11 @@ class FanOutMachine(RuleBasedStateMachine):
     def send(self, nbytes: int, tail_bytes: int, lane: int, hold: bool) -> None:
         self.sent += 1
         payload, tail = content(self.sent, nbytes), content(self.sent + 1, tail_bytes)
-        outgoing = Outgoing(payload, tail=tail, correlation=self.sent, flags=Flag.LAST_OF_CAUSE, kind=Kind.CALL)
+        outgoing = self.outgoing_message(payload, tail)
         if self.publish(lane, outgoing) and hold:
             self.outgoing.append((1 - lane, outgoing))
-            for placed in outgoing.slabs.values():
-                self.live[placed.arena_number, placed.lease].add(("message", self.sent))
+            for placed in (outgoing.slabs or {}).values():
+                self.live[placed.reference[:2]].add(("message", self.sent))
 
     @precondition(lambda self: self.outgoing)
     @rule()
@@ -202,15 +208,20 @@ class FanOutMachine(RuleBasedStateMachine):
         lane, outgoing = self.outgoing[0]
         if self.publish(lane, outgoing):
             self.outgoing.popleft()
-            for placed in outgoing.slabs.values():
-                self.live[placed.arena_number, placed.lease].discard(("message", outgoing.correlation))
+            for placed in (outgoing.slabs or {}).values():
+                self.live[placed.reference[:2]].discard(("message", outgoing.correlation))
 
     @rule(nbytes=large)
     def send_on_both_edges(self, nbytes: int) -> None:
         self.sent += 1
-        outgoing = Outgoing(content(self.sent, nbytes), correlation=self.sent, flags=Flag.LAST_OF_CAUSE, kind=Kind.CALL)
+        outgoing = self.outgoing_message(content(self.sent, nbytes), b"")
         for lane in (0, 1):
             self.publish(lane, outgoing)
+
+    def outgoing_message(self, payload: bytes, tail: bytes) -> Outgoing:
+        outgoing = Outgoing(payload, tail=tail, correlation=self.sent, kind=Kind.CALL)
+        outgoing.flags = Flag.LAST_OF_CAUSE
+        return outgoing
 
     def publish(self, lane: int, outgoing: Outgoing) -> bool:
         edge, arenas = self.edges[lane], self.pool.arenas
@@ -225,15 +236,15 @@ class FanOutMachine(RuleBasedStateMachine):
     def note(self, edge: Edge, outgoing: Outgoing, *, grown: bool) -> None:
         """Book what was sent; a slab that somebody holds must not have been used for it."""
         slab = None
-        for placed in outgoing.slabs.values():
-            slab = (placed.arena_number, placed.lease)
+        for placed in (outgoing.slabs or {}).values():
+            slab = placed.reference[:2]
             holders = self.live.setdefault(slab, set())
             assert {correlation for _, correlation in holders} <= {outgoing.correlation}, (
                 f"slab {slab} is held by {holders}"
             )
             if grown:
                 self.check_growth(placed.arena.slab_bytes)
-            self.arenas[placed.arena_number] = (placed.arena.slab_bytes, placed.arena.slabs)
+            self.arenas[slab[0]] = (placed.arena.slab_bytes, placed.arena.slabs)
             holders.add((self.edges.index(edge), outgoing.correlation))
         edge.messages.append(Message(bytes(outgoing.payload), outgoing.tail, slab))
         edge.model.published.append(bytes(outgoing.payload) + outgoing.tail)

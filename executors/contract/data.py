@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from penstock.executors.contract.errors import TypeMismatch, Validation
+from penstock.executors.contract.loan import loans
 
 __all__ = ["AudioBuffer", "AudioFormat", "DataType", "Json", "RuntimeData"]
 
@@ -27,6 +28,8 @@ class DataType(enum.Enum):
     TEXT = "Text"
     TENSOR = "Tensor"
     JSON = "Json"
+
+    __hash__ = object.__hash__  # members are singletons; Enum's own hash is a Python call for every datum
 
     def __str__(self) -> str:
         return self.value
@@ -185,7 +188,9 @@ class RuntimeData:
             time.time_ns() if timestamp_ns is None else timestamp_ns,
             settled.dtype,
             settled.shape,
-            meta={} if meta is None else meta,
+            0,
+            0,
+            {} if meta is None else meta,
         )
 
     @classmethod
@@ -301,7 +306,11 @@ class RuntimeData:
         if self.dtype is None:
             raise TypeMismatch(expected, "a payload without dtype")
         try:
-            array = np.frombuffer(self.payload, np.uint8).view(self.dtype)
+            array = (
+                np.frombuffer(self.payload, self.dtype)
+                if self.payload
+                else np.frombuffer(b"", np.uint8).view(self.dtype)
+            )
             return array if array.shape == self.shape else array.reshape(self.shape)
         except (TypeError, ValueError):
             raise TypeMismatch(expected, f"{len(self.payload)} bytes for {self.dtype} {self.shape}") from None
@@ -351,14 +360,14 @@ def _as_array(value: Any) -> Array:
 
 def _settle(array: Array) -> Array:
     """An array with the same contents that nobody can change any more: the same one where that can be had."""
-    if not array.flags.c_contiguous:
+    flags = array.flags
+    if not flags.c_contiguous:
         return _owned(array)
-    if _is_immutable(array):
+    if flags.owndata:
+        if flags.writeable:
+            flags.writeable = False
         return array
-    if array.flags.owndata:
-        array.flags.writeable = False
-        return array
-    return _owned(array)
+    return array if _is_immutable(array) or loans.freeze(array) else _owned(array)
 
 
 def _owned(array: Array) -> Array:
@@ -388,4 +397,7 @@ def _is_immutable(owner: object) -> bool:
 
 
 def _bytes_of(array: Array) -> memoryview:
-    return array.reshape(-1).view(np.uint8).data.toreadonly()
+    try:
+        return array.data.cast("B").toreadonly()
+    except (TypeError, ValueError):  # an empty array, or a dtype whose format `cast` does not know
+        return array.reshape(-1).view(np.uint8).data.toreadonly()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
 
 from penstock.executors.contract.data import Json, RuntimeData
 
@@ -14,6 +17,10 @@ __all__ = ["Node", "NodeContext"]
 def _no_emit(port: str, data: RuntimeData) -> None:
     del data
     raise RuntimeError(f"ctx.emit({port!r}, ...) works only while the node runs in process() or flush()")
+
+
+def _claim(shape: int | Sequence[int], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
+    return np.empty(shape, dtype)
 
 
 @dataclass(slots=True)
@@ -27,6 +34,9 @@ class NodeContext:
         session_id: the session (run) that it belongs to.
         metadata: free for the caller; empty by default.
         emit: `emit(port, data)` sends a datum to an output port, any number of times within a call.
+        claim: `claim(shape, dtype=float32)` gives a writable array, not cleared, to make an output in. Where outputs go
+            through shared memory it lies there already, and `RuntimeData.tensor(array)` sends it without a copy. That
+            freezes it; slices and memoryviews that were made of it before must be gone by then.
     """
 
     node_id: str
@@ -35,6 +45,7 @@ class NodeContext:
     session_id: str | None = None
     metadata: Mapping[str, Json] = field(default_factory=dict)
     emit: Callable[[str, RuntimeData], None] = _no_emit
+    claim: Callable[..., npt.NDArray[Any]] = _claim
 
 
 class Node:

@@ -49,7 +49,8 @@ class _Node:
         self.ready = False
         self.party = launch.party
         self.supervisor = launch.supervisor()
-        self.calls = Calls(node_id, wiring.bell, wiring.sender(requests), wiring.receiver(answers))
+        sender, receiver = wiring.sender(requests), wiring.receiver(answers)
+        self.calls = Calls(node_id, wiring.bell, sender, receiver, answers.options.wait)
         self.task = Background(self._run, f"penstock worker {node_id}")
 
     async def _run(self) -> None:
@@ -204,7 +205,7 @@ class MultiprocessExecutorBridge(ClosedByBlock):
     def _launch(self, node_id: str, node_type: str, params: Mapping[str, Json]) -> Launch:
         check_sendable(node_id, params)
         if self._wiring is None:
-            self._wiring = Wiring(f"MultiprocessExecutorBridge {self._session_id}")
+            self._wiring = Wiring(f"MultiprocessExecutorBridge {self._session_id}", self._options.wait)
         node = NodeSpec(node_id, node_type, dict(params), self._session_id)
         return Launch(self._wiring, node, self._types, self._options)
 

@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Final, NoReturn
 
 import trio
 
 from penstock.executors.codec import Codec
 from penstock.executors.contract import Internal, IPCError, Json, NodeExecution, RuntimeData, ServiceError, Validation
 from penstock.executors.translate import contract_error
-from penstock.shm.errors import EndOfChannel, OutOfSharedMemory, PeerLost, SharedMemoryError, WouldBlock
-from penstock.shm.record import Kind, Outgoing, Record
-from penstock.shm.trio_channel import TrioDoorbell, TrioReceiver, TrioSender
+from penstock.shm.errors import EndOfChannel, OutOfSharedMemory, PeerLost, SharedMemoryError
+from penstock.shm.patience import ANSWER_SPIN_NS, Patience, WaitMode
+from penstock.shm.record import Field, Kind, Outgoing, Record
+from penstock.shm.trio_channel import TrioReceiver, TrioSender
+from penstock.shm.trio_doorbell import TrioDoorbell
 
 __all__ = ["Calls"]
 
+_KIND: Final = Field.KIND
+_CORRELATION: Final = Field.CORRELATION
 
-@dataclass(slots=True, eq=False)
+
 class _Call:
-    answer: RuntimeData | None = None
-    error: ServiceError | None = None
+    """A call in flight."""
+
+    __slots__ = ("answer", "calls", "error")
+
+    def __init__(self, calls: Calls) -> None:
+        self.calls = calls
+        self.answer: RuntimeData | None = None
+        self.error: ServiceError | None = None
 
     @property
     def done(self) -> bool:
+        return self.answer is not None or self.error is not None
+
+    def settled(self) -> bool:
+        """Whether it is done, after a look at what has come."""
+        if self.answer is None and self.error is None:
+            self.calls.hand_out(self)
         return self.answer is not None or self.error is not None
 
 
@@ -33,7 +49,9 @@ class Calls:
     There is no task that pumps: whoever waits looks at the ring, and hands out what it finds.
     """
 
-    def __init__(self, node_id: str, bell: TrioDoorbell, requests: TrioSender, answers: TrioReceiver) -> None:
+    def __init__(
+        self, node_id: str, bell: TrioDoorbell, requests: TrioSender, answers: TrioReceiver, wait: WaitMode
+    ) -> None:
         self._node_id = node_id
         self._bell = bell
         self._requests = requests
@@ -44,7 +62,9 @@ class Calls:
         self._next = 0
         self._broken: ServiceError | None = None
         self._turn = trio.Lock()
+        self._turns = 0
         self._waiting = 0
+        self._patience = Patience(wait, ANSWER_SPIN_NS)
 
     async def call(self, data: RuntimeData, params: Mapping[str, Json]) -> RuntimeData:
         """Give the node a datum and wait for its answer.
@@ -52,16 +72,23 @@ class Calls:
         Raises:
             NodeExecution: the node raised, or "IPC send failed" / "IPC receive failed: ..." when its process is gone.
         """
-        self._next += 1
-        correlation = self._next
+        self._next = correlation = self._next + 1
         message = self._encoder.encode(data, kind=Kind.CALL, correlation=correlation, params=params or None)
-        call = self._pending[correlation] = _Call()
+        call = self._pending[correlation] = _Call(self)
         try:
-            await self._send(message)
+            try:
+                # The usual case needs no turn and no schedule point: waiting for the answer is one.
+                if self._turns or self._broken is not None or not self._requests.offer(message):
+                    await self._send_in_turn(message)
+            except (SharedMemoryError, ValueError) as error:
+                self._send_failed(error)
             del message  # its slab is the reader's now: an error's traceback must not keep it from being used again
-            await self._wait(call)
+            if not call.settled():
+                await self._wait(call)
         finally:
             del self._pending[correlation]
+        if self._bell.breath_is_due():
+            await self._bell.breathe()
         if call.error is not None:
             raise call.error
         assert call.answer is not None
@@ -75,66 +102,60 @@ class Calls:
                 call.error = self._receive_failed(error)
         self._bell.ring()
 
-    async def _send(self, message: Outgoing) -> None:
+    async def _send_in_turn(self, message: Outgoing) -> None:
+        """Wait for room, in the order of the calls."""
+        if self._broken is not None:
+            raise PeerLost(self._broken.message)
+        self._turns += 1
         try:
-            if self._broken is not None:
-                raise PeerLost(self._broken.message)
-            if not self._sent_at_once(message):
-                async with self._turn:  # in the order of their calls
-                    await self._requests.send(message)
-        except OutOfSharedMemory as error:
+            async with self._turn:
+                await self._requests.send(message)
+        finally:
+            self._turns -= 1
+
+    def _send_failed(self, error: SharedMemoryError | ValueError) -> NoReturn:
+        if isinstance(error, ValueError):
+            raise Validation(str(error)) from None
+        if isinstance(error, OutOfSharedMemory):
             failed = contract_error(error, self._requests.name)
             raise Internal(f"Data conversion failed: {failed}") from failed
-        except SharedMemoryError as error:
-            raise NodeExecution(self._node_id, f"IPC send failed: {error}") from error
-        except ValueError as error:
-            raise Validation(str(error)) from None
-
-    def _sent_at_once(self, message: Outgoing) -> bool:
-        """The usual case, which needs no turn and no checkpoint: waiting for the answer is one."""
-        if self._turn.locked():
-            return False
-        try:
-            self._requests.send_nowait(message)
-        except WouldBlock:
-            return False
-        return True
+        raise NodeExecution(self._node_id, f"IPC send failed: {error}") from error
 
     async def _wait(self, call: _Call) -> None:
         self._waiting += 1
-        self._answers.arm(True)
         try:
-            await self._bell.until(lambda: self._settled(call))
+            await self._bell.until(call.settled, self._patience, self._answers.arm)
         finally:
             self._waiting -= 1
             if not self._waiting:
-                self._answers.arm(False)
+                self._answers.disarm()
 
-    def _settled(self, call: _Call) -> bool:
-        if not call.done:
-            self._hand_out(call)
-        return call.done
-
-    def _hand_out(self, mine: _Call) -> None:
-        while self._answers.ready():
+    def hand_out(self, mine: _Call) -> None:
+        """Look at what has come, and give each answer to its caller."""
+        answers = self._answers
+        while True:
             try:
-                record = self._answers.receive_nowait()
+                record = answers.take()
             except (EndOfChannel, PeerLost):
                 return  # `fail` follows, with what became of the process
             except SharedMemoryError as error:
-                self.fail(contract_error(error, self._answers.name))
+                self.fail(contract_error(error, answers.name))
                 return
-            call = self._pending.get(record.correlation)
+            if record is None:
+                return
+            call = self._pending.get(record.header[_CORRELATION])
             if call is not None:  # else its caller was cancelled
                 self._settle(call, record)
                 if call is not mine:
                     self._bell.ring()  # its own task sleeps, and its ring may just have been drained
-            self._answers.acknowledge()
+            answers.acknowledge()
+            if call is mine and len(self._pending) == 1:
+                return  # there can be no other
 
     def _settle(self, call: _Call, record: Record) -> None:
         try:
-            data = self._decoder.decode(record)
-            if record.kind == Kind.ERROR:
+            data, _, _ = self._decoder.decode_call(record)
+            if record.header[_KIND] == Kind.ERROR:
                 call.error = self._node_error(data.as_json())
             else:
                 call.answer = data

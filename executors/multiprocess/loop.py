@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import inspect
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any, Final
 
+from penstock.executors.claim import claim_from
 from penstock.executors.codec import Codec
 from penstock.executors.contract import Json, NodeExecution, RuntimeData, ServiceError
 from penstock.executors.host import NodeHost, exactly_one, outputs
 from penstock.executors.multiprocess.messages import LinkSpec, WorkerSpec
 from penstock.executors.translate import contract_error, node_error
-from penstock.shm.arena import ArenaMap, SlabPool
-from penstock.shm.channel import EdgeOptions, Receiver, Sender, wait_any
+from penstock.shm.arena import ArenaMap
+from penstock.shm.blocking import Receiver, Sender, wait_any
+from penstock.shm.channel import EdgeOptions
 from penstock.shm.doorbell import Doorbell
-from penstock.shm.errors import EndOfChannel, Interrupted, PeerLost, SharedMemoryError, WouldBlock
-from penstock.shm.record import Kind, Record
+from penstock.shm.errors import EndOfChannel, Interrupted, PeerLost, SharedMemoryError
+from penstock.shm.patience import Patience
+from penstock.shm.record import Field, Kind, Record
 from penstock.shm.ring import Ring
 from penstock.shm.segment import Segment
+from penstock.shm.slab import SlabPool
 
 if TYPE_CHECKING:
     from penstock.executors.multiprocess.portal import Portal
 
 __all__ = ["WorkerLoop"]
+
+_KIND: Final = Field.KIND
+_CALL: Final = Kind.CALL
+_NONE: Final[Mapping[str, Json]] = {}
 
 
 class _StopProducing(BaseException):
@@ -36,6 +44,7 @@ class _Input:
 
     def __init__(self, spec: LinkSpec, bell: Doorbell, arenas: ArenaMap) -> None:
         self.spec = spec
+        self.port = spec.port
         self.receiver = Receiver(_ring(spec), arenas, bell, Doorbell(*spec.peer_bell), _options(spec))
         self.codec = Codec(spec.name)
 
@@ -71,10 +80,11 @@ class WorkerLoop:
         self._stopping = threading.Event()
         self._interrupted = False
         self._in_source = False
-        self._waited_ns = 0
         self.processed: int = 0
         self.busy_ns: int = 0
         host.ctx.emit = self._emit
+        if self._outputs:
+            host.ctx.claim = claim_from(pool)
 
     def initialize(self) -> None:
         self._resolve(self.host.initialize())
@@ -112,37 +122,38 @@ class WorkerLoop:
                 raise Interrupted
         else:
             self._consume()
-        self._stream(self.host.flush)
+        self._give(self._flush())
         for output in self._outputs:
             output.sender.end()
 
     def _consume(self) -> None:
         links = self._inputs
+        patience = Patience(links[0].spec.wait) if links else Patience()
         while links:
             worked = False
             for link in links:
                 try:
-                    record = link.receiver.receive_nowait()
-                except WouldBlock:
-                    continue
+                    record = link.receiver.take()
                 except EndOfChannel:
                     links = [other for other in links if other is not link]
+                    worked = True
+                    continue
                 except PeerLost:
                     raise
                 except SharedMemoryError as error:
                     raise contract_error(error, link.spec.name) from error
-                else:
+                if record is not None:
                     self._handle(link, record)
                     del record  # its view must not outlive its acknowledgement by our doing
                     link.receiver.acknowledge()
-                worked = True
+                    worked = True
             if self._interrupted:
                 raise Interrupted
             if not worked:
-                wait_any(self.bell, [link.receiver for link in links])
+                wait_any(self.bell, [link.receiver for link in links], patience)
 
     def _produce(self) -> None:
-        start = time.perf_counter_ns()
+        start = perf_counter_ns()
         try:
             self._in_source = True
             if not self._stopping.is_set():
@@ -157,18 +168,40 @@ class WorkerLoop:
             pass
         finally:
             self._in_source = False
-            self.busy_ns = time.perf_counter_ns() - start - self._waited_ns
+            self.busy_ns = perf_counter_ns() - start - self.bell.waited_ns
 
     def _handle(self, link: _Input, record: Record) -> None:
-        data, port, params = link.codec.decode_call(record)
-        name = link.spec.port if link.spec.port is not None else self._port_name(port)
+        data, number, params = link.codec.decode_call(record)
+        port = link.port
+        if port is None:
+            port = self._port_name(number)
         self.processed += 1
-        start, waited = time.perf_counter_ns(), self._waited_ns
-        if record.kind == Kind.CALL:
-            self._answer(record, data, name, params)
+        before_ns = perf_counter_ns() - self.bell.waited_ns
+        if record.header[_KIND] == _CALL:
+            self._answer(record.correlation, data, port, params)
         else:
-            self._stream(lambda: self.host.process(data, name))
-        self.busy_ns += time.perf_counter_ns() - start - (self._waited_ns - waited)
+            result = self._process(data, port)
+            if isinstance(result, RuntimeData):  # by far the usual case
+                self._emit(self._main_port, result)
+            else:
+                self._give(result)
+        self.busy_ns += perf_counter_ns() - self.bell.waited_ns - before_ns
+
+    def _process(self, data: RuntimeData, port: str, params: Mapping[str, Json] = _NONE) -> Any:
+        try:
+            return self.host.process(data, port, params)
+        except (SharedMemoryError, ServiceError):
+            raise
+        except (Exception, SystemExit) as error:
+            raise node_error(self.host.ctx.node_id, error) from error
+
+    def _flush(self) -> Any:
+        try:
+            return self.host.flush()
+        except (SharedMemoryError, ServiceError):
+            raise
+        except (Exception, SystemExit) as error:
+            raise node_error(self.host.ctx.node_id, error) from error
 
     def _port_name(self, number: int) -> str:
         inputs = self.host.inputs
@@ -176,24 +209,27 @@ class WorkerLoop:
             raise NodeExecution(self.host.ctx.node_id, f"has no input port number {number}: it has {list(inputs)}")
         return inputs[number]
 
-    def _answer(self, record: Record, data: RuntimeData, port: str, params: Mapping[str, Json]) -> None:
+    def _answer(self, correlation: int, data: RuntimeData, port: str, params: Mapping[str, Json]) -> None:
         """Run a call; whatever becomes of it, its caller gets exactly one record back, and this worker lives on."""
         output = self._outputs[0]
         try:
             answer = self._one_answer(data, port, params)
-            output.sender.send(output.codec.encode(answer, kind=Kind.ANSWER, correlation=record.correlation))
+            output.sender.send(output.codec.encode(answer, kind=Kind.ANSWER, correlation=correlation))
         except (Interrupted, PeerLost):
             raise
         except Exception as error:
             known = contract_error(error, output.spec.name) if isinstance(error, SharedMemoryError) else error
             said = node_error(self.host.ctx.node_id, known)
-            output.sender.send(self._error_message(output.codec, record.correlation, said))
+            output.sender.send(self._error_message(output.codec, correlation, said))
 
     def _one_answer(self, data: RuntimeData, port: str, params: Mapping[str, Json]) -> RuntimeData:
         answers: list[RuntimeData] = []
         self._answers = answers
         try:
-            self._stream(lambda: self.host.process(data, port, params))
+            result = self._process(data, port, params)
+            if not answers and isinstance(result, RuntimeData):
+                return result
+            self._give(result)
         finally:
             self._answers = None
         return exactly_one(self.host.ctx.node_id, answers)
@@ -205,16 +241,9 @@ class WorkerLoop:
             said |= {"kind": error.kind, "location": error.location, "details": error.details}
         return codec.encode(RuntimeData.json(said), kind=Kind.ERROR, correlation=correlation)
 
-    def _stream(self, call: Callable[[], Any]) -> None:
-        try:
-            result = call()
-        except (SharedMemoryError, ServiceError):
-            raise
-        except (Exception, SystemExit) as error:
-            raise node_error(self.host.ctx.node_id, error) from error
-        if isinstance(result, RuntimeData):  # by far the usual case
-            self._emit(self._main_port, result)
-        elif result is not None:
+    def _give(self, result: Any) -> None:
+        """Emit everything that a call gave."""
+        if result is not None:
             for data in self._results(result):
                 self._emit(self._main_port, data)
 
@@ -273,28 +302,29 @@ class WorkerLoop:
             raise ValueError(f"there is no output port {port!r}; there is {', '.join(self.host.outputs) or 'none'}")
         if self._answers is not None:
             self._answers.append(data)
-            return
-        in_source, self._in_source = self._in_source, False  # no signal strikes between two edges, or inside a ring
-        try:
+        elif self._in_source:
+            self._in_source = False  # no signal strikes between two edges, or inside a ring
+            try:
+                self._publish(route, data)
+            finally:
+                self._in_source = True
+            if self._stopping.is_set():
+                raise _StopProducing
+        else:
             self._publish(route, data)
-        finally:
-            self._in_source = in_source
-        if in_source and self._stopping.is_set():
-            raise _StopProducing
 
     def _publish(self, route: list[tuple[_Output, int]], data: RuntimeData) -> None:
-        start = time.perf_counter_ns()
         message = None
         for output, number in route:
             if message is None:
                 message = output.codec.encode(data, port=number)
             try:
-                output.sender.send(message)
+                if not output.sender.offer(message):
+                    output.sender.send(message)
             except (Interrupted, PeerLost):
                 raise
             except SharedMemoryError as error:
                 raise self._edge_error(error, output.spec.name) from error
-        self._waited_ns += time.perf_counter_ns() - start
 
     def _edge_error(self, error: SharedMemoryError, edge: str) -> NodeExecution:
         """An error of an edge, with its name; what it means is in the text, as the engine gets no more than that."""
@@ -307,4 +337,6 @@ def _ring(spec: LinkSpec) -> Ring:
 
 
 def _options(spec: LinkSpec) -> EdgeOptions:
-    return EdgeOptions(name=spec.name, lane=spec.lane, max_bytes=spec.max_bytes, timeout_s=spec.timeout_s)
+    return EdgeOptions(
+        name=spec.name, lane=spec.lane, max_bytes=spec.max_bytes, timeout_s=spec.timeout_s, wait=spec.wait
+    )

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from penstock.executors.contract import Json
+from penstock.shm.patience import WaitMode
 
 __all__ = ["LinkSpec", "NodeSpec", "WorkerSpec", "decode_spec", "encode", "lines"]
 
@@ -28,6 +29,7 @@ class LinkSpec:
         peer_bell: descriptors of the other side's doorbell.
         lane, max_bytes: see `EdgeOptions`.
         timeout_s: how long a send may wait.
+        wait: how it waits (see `penstock.shm.patience`).
     """
 
     name: str
@@ -36,8 +38,9 @@ class LinkSpec:
     family: str
     peer_bell: tuple[int, int]
     lane: int = 0
-    max_bytes: int = 64 << 20
+    max_bytes: int = 16 << 20
     timeout_s: float | None = None
+    wait: WaitMode = "adaptive"
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ import trio
 from penstock.executors.contract import NodeExecution, ServiceError
 from penstock.executors.multiprocess.messages import WorkerSpec, encode, lines
 from penstock.executors.multiprocess.wiring import Party, Wiring
+from penstock.shm.patience import WaitMode
 
 __all__ = ["Supervisor", "WorkerOptions", "print_output"]
 
@@ -44,11 +45,13 @@ class WorkerOptions:
         init_timeout_s: how long a node may take until it is ready (imports, models).
         grace_s: how long it may take to end after SIGTERM, before SIGKILL.
         on_output: `on_output(node_id, "stdout" | "stderr", line)` for each line that the worker prints.
+        wait: of a bridge: how it and its workers wait for each other (see `penstock.shm.patience`).
     """
 
     init_timeout_s: float = 60.0
     grace_s: float = 3.0
     on_output: OnOutput = print_output
+    wait: WaitMode = "adaptive"
 
 
 @dataclass(slots=True)
@@ -85,6 +88,7 @@ class Supervisor:
 
     Attributes:
         pid: of the process, once it runs.
+        alive: whether it runs.
         counters: filled when it has ended by itself.
     """
 
@@ -100,6 +104,7 @@ class Supervisor:
         self._grace = trio.CancelScope()
         self._control: trio.SocketStream | None = None
         self.pid: int = 0
+        self.alive: bool = False
         self.ports: Ports = Ports()
         self.counters: Counters = Counters()
 
@@ -152,10 +157,6 @@ class Supervisor:
         """Why the worker failed, if it did."""
         return self._state.failure
 
-    @property
-    def alive(self) -> bool:
-        return self.pid > 0 and not self._state.gone.is_set()
-
     async def wait_gone(self) -> None:
         await self._state.gone.wait()
 
@@ -207,6 +208,7 @@ class Supervisor:
             env=_environment(),
         )
         self.pid = process.pid
+        self.alive = True
         return process
 
     async def _supervise(self, process: trio.Process, ours: socket.socket) -> None:
@@ -242,6 +244,7 @@ class Supervisor:
         self._end_group()
 
     def _say_gone(self) -> None:
+        self.alive = False
         self._state.ready.set()
         self._state.gone.set()
         self._wiring.bell.ring()

@@ -7,25 +7,34 @@ the engine only watches.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
+
+from penstock.executors.claim import claim_from
 from penstock.executors.contract import AllocationFailed
 from penstock.executors.multiprocess.messages import LinkSpec
-from penstock.shm.arena import ArenaMap, SlabPool
+from penstock.shm.arena import ArenaMap
 from penstock.shm.channel import EdgeOptions
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.errors import OutOfSharedMemory
 from penstock.shm.owner import Owner, sweep
-from penstock.shm.ring import Geometry, Ring, RingStatistics
+from penstock.shm.patience import WaitMode
+from penstock.shm.processors import usable_processors
+from penstock.shm.ring import Geometry, Policy, Ring, RingStatistics
 from penstock.shm.segment import available_bytes
-from penstock.shm.trio_channel import TrioDoorbell, TrioReceiver, TrioSender
+from penstock.shm.slab import SlabPool
+from penstock.shm.trio_channel import TrioReceiver, TrioSender
+from penstock.shm.trio_doorbell import TrioDoorbell
 
 __all__ = ["Link", "Party", "Wiring", "check_room"]
 
 DEFAULT_CAPACITY = 64
-DEFAULT_MAX_BYTES = 64 << 20
+DEFAULT_MAX_BYTES = 16 << 20
 
 
 @dataclass(eq=False, slots=True)
@@ -71,18 +80,23 @@ class Link:
             self.options.lane,
             self.options.max_bytes,
             self.options.timeout_s,
+            self.options.wait,
         )
 
 
 class Wiring:
     """The shared memory of one run or one bridge. Opening it sweeps what dead runs have left."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, wait: WaitMode = "adaptive") -> None:
         """Claim a token and the engine's own doorbell.
 
         Args:
             what: what the run is, for people who find its leftovers.
+            wait: how everybody in it waits (see `penstock.shm.patience`).
         """
+        # Who has one processor for everything never spins. (A process may well be pinned to one, and its neighbour to
+        # another: then it pays, and whether it does is learned.)
+        self._wait: WaitMode = "sleep" if wait == "adaptive" and usable_processors() < 2 else wait
         sweep()
         self._owner = Owner(what)
         self._parties: list[Party] = []
@@ -91,6 +105,7 @@ class Wiring:
         self.bell: TrioDoorbell = TrioDoorbell.create()
         self.engine: Party = self._add("engine", self.bell)
         self._pool = SlabPool(self.engine.family)
+        self._claim = claim_from(self._pool)
         self._arenas: dict[str, ArenaMap] = {}
 
     def party(self, name: str) -> Party:
@@ -106,20 +121,21 @@ class Wiring:
         capacity: int = DEFAULT_CAPACITY,
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout_s: float | None = None,
+        policy: Policy = Policy.BLOCK,
     ) -> Link:
         """A ring from one party to another.
 
         Raises:
             AllocationFailed: /dev/shm has no room for it.
         """
-        geometry = Geometry.fitting(capacity)
+        geometry = Geometry.fitting(capacity, policy)
         suffix = f"r{self._rings}"
         self._rings += 1
         try:
             segment = self._owner.create(suffix, geometry.segment_bytes, what=f"the ring of edge {name}")
         except OutOfSharedMemory as error:
             raise AllocationFailed(str(error)) from error
-        options = EdgeOptions(name=name, lane=writer.lanes, max_bytes=max_bytes, timeout_s=timeout_s)
+        options = EdgeOptions(name=name, lane=writer.lanes, max_bytes=max_bytes, timeout_s=timeout_s, wait=self._wait)
         link = Link(name, writer, reader, Ring.format(segment, geometry), options)
         writer.lanes += 1
         writer.links_out.append(link)
@@ -134,6 +150,10 @@ class Wiring:
         """The engine's end of a link that it reads."""
         arenas = self._arenas.setdefault(link.writer.family, ArenaMap(link.writer.family))
         return TrioReceiver(link.ring, arenas, self.bell, link.writer.bell, link.options)
+
+    def claim(self, shape: int | Sequence[int], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
+        """An array in shared memory, for a node of this process (see `NodeContext.claim`)."""
+        return self._claim(shape, dtype)
 
     def lost(self, party: Party) -> None:
         """A process is gone: tell everyone who shares a ring with it, before anything else is done about it.
@@ -186,13 +206,13 @@ class Wiring:
         self.close()
 
 
-def check_room(capacities: list[int], what: str) -> None:
+def check_room(rings: list[Geometry], what: str) -> None:
     """See that the rings of a plan fit, before the first one is made.
 
     Raises:
         AllocationFailed: they do not; the text says how much all of them need.
     """
-    needed = sum(Geometry.fitting(capacity).segment_bytes for capacity in capacities)
+    needed = sum(geometry.segment_bytes for geometry in rings)
     available = available_bytes()
     if available is not None and needed > available:
         raise AllocationFailed(str(OutOfSharedMemory(what, needed, available)))

@@ -28,9 +28,12 @@ def ring(bell: str) -> Op:
     return ("ring", bell, 1)
 
 
-def poll(bell: str) -> Op:
-    """Wait until the bell was rung."""
-    return ("poll", bell, 0)
+def poll(bell: str, above: int = 0) -> Op:
+    """Wait until the bell was rung.
+
+    Or until any word is above a number: a wait that can not go wrong, for models whose concern is something else.
+    """
+    return ("poll", bell, above)
 
 
 def drain(bell: str) -> Op:

@@ -2,13 +2,19 @@
 
 One writer, one reader, `capacity` slots of two cells each, a bell for each process. Record `n` carries the payload
 `n + 1` in both cells of slot `n % capacity`; 0 is a cell that nobody wrote yet.
+
+A writer without room asks to be woken at a *target*: WRITER_WAITING holds 0, or the ACK from which on it is to be rung,
+so that it is not woken for each record. A process that goes to sleep, whatever for, first rings the writers of all the
+rings it reads that still wait: what it has acknowledged may be less than they hoped for, and it may wait for them.
+Whoever spins before it sleeps only looks again before it stores its waiting flag: that needs no words, and is in the
+model as the moment between the first look and the flag.
 """
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from model.behaviour import Body
 from model.operations import FENCE, count, drain, fail, load, poll, ring, store
@@ -31,12 +37,20 @@ class Fault(enum.Enum):
     WRITER_CLEARS_BEFORE_CHECK = "the writer clears its waiting flag before it re-checks"
     ENDED_AFTER_HEAD = "ENDED is loaded after HEAD"
     ACK_BEFORE_READ = "the record is acknowledged before its payload is read"
+    RINGS_AT_THE_TARGET_ONLY = "the reader rings when ACK is the writer's target, not when it has jumped over it"
+    TARGET_BEYOND_HEAD = "the writer asks for more acknowledgements than there are records"
+    SLEEPY_READER = "a reader that waits for news rings no writer that waits for it"
+    SLEEPY_STAGE = "a process that waits for room rings no writer that waits for it"
     SILENT_SUPERVISOR = "the supervisor does not ring the neighbours of a process that has ended"
 
 
 @dataclass(frozen=True)
 class Ring:
-    """One ring between two processes: the names of its words."""
+    """One ring between two processes: the names of its words.
+
+    `batch`: how many acknowledgements its writer waits for. `hold`: how many records its reader takes before it
+    acknowledges them, all at once.
+    """
 
     writer: str
     reader: str
@@ -44,6 +58,8 @@ class Ring:
     messages: int
     fault: Fault = Fault.NONE
     cells: int = 2
+    batch: int = 1
+    hold: int = 1
 
     @property
     def name(self) -> str:
@@ -69,6 +85,10 @@ class Ring:
     def delivered(self, record: int) -> str:
         return f"{self.name}.delivered{record}"
 
+    def target(self, head: int) -> int:
+        """What a writer that finds the ring full at `head` waits for."""
+        return head + 1 if self.fault is Fault.TARGET_BEYOND_HEAD else head - self.capacity + self.batch
+
     def memory(self) -> dict[str, int]:
         names = [self.HEAD, self.ACK, self.ENDED, self.READER_WAITING, self.WRITER_WAITING]
         names += [self.WRITER_LOST, self.READER_LOST, self.writer_bell, self.reader_bell]
@@ -93,11 +113,11 @@ def _ring_if(waiting: str, bell: str) -> Body:
 # The writer's side: RingWriter, SendEnd, Sender.
 
 
-def send(at: Ring, head: int) -> Body:
-    """Publish record `head`; False when the reader is lost."""
+def send(at: Ring, head: int, reads: Rings = ()) -> Body:
+    """Publish record `head`; False when the reader is lost. `reads`: the rings that this process reads."""
     room = yield from has_room(at, head)
     while room == "full":
-        yield from _wait_for_room(at, head)
+        yield from _wait_for_room(at, head, reads)
         room = yield from has_room(at, head)
     if room == "lost":
         return False
@@ -118,17 +138,19 @@ def has_room(at: Ring, head: int) -> Body:
     return "lost" if (yield load(at.READER_LOST)) else "full"
 
 
-def _wait_for_room(at: Ring, head: int) -> Body:
+def _wait_for_room(at: Ring, head: int, reads: Rings) -> Body:
     room = "full"
     if at.fault is Fault.WRITER_CHECKS_BEFORE_FLAG:
         room = yield from has_room(at, head)
-    yield store(at.WRITER_WAITING, 1)
+    yield store(at.WRITER_WAITING, at.target(head))
     yield from _fence(at, Fault.NO_FENCE_AFTER_WRITER_WAITING)
     if at.fault is Fault.WRITER_CLEARS_BEFORE_CHECK:
         yield store(at.WRITER_WAITING, 0)
     if at.fault is not Fault.WRITER_CHECKS_BEFORE_FLAG:
         room = yield from has_room(at, head)
     if room == "full":
+        if at.fault is not Fault.SLEEPY_STAGE:
+            yield from _ring_waiting_writers(reads)
         yield poll(at.writer_bell)
         yield drain(at.writer_bell)
     yield store(at.WRITER_WAITING, 0)
@@ -183,17 +205,17 @@ def has_news(rings: Rings, positions: Positions) -> Body:
     return False
 
 
-def receive(rings: Rings, positions: Positions) -> Body:
-    """(index of a ring, 'record' or 'over')."""
+def receive(rings: Rings, positions: Positions, reads: Rings = ()) -> Body:
+    """(index of a ring, 'record' or 'over'). `reads`: the rings that this process reads, when they are more."""
     while True:
         for index, at in enumerate(rings):
             found = yield from read(at, positions[index])
             if found != "empty":
                 return index, found
-        yield from _wait_for_news(rings, positions)
+        yield from _wait_for_news(rings, positions, reads or rings)
 
 
-def _wait_for_news(rings: Rings, positions: Positions) -> Body:
+def _wait_for_news(rings: Rings, positions: Positions, reads: Rings) -> Body:
     fault, bell = rings[0].fault, rings[0].reader_bell
     news = False
     if fault is Fault.READER_CHECKS_BEFORE_FLAG:
@@ -206,10 +228,17 @@ def _wait_for_news(rings: Rings, positions: Positions) -> Body:
     if fault is not Fault.READER_CHECKS_BEFORE_FLAG:
         news = yield from has_news(rings, positions)
     if not news:
+        if fault is not Fault.SLEEPY_READER:
+            yield from _ring_waiting_writers(reads)
         yield poll(bell)
         yield drain(bell)
     for at in rings:
         yield store(at.READER_WAITING, 0)
+
+
+def _ring_waiting_writers(reads: Rings) -> Body:
+    for at in reads:
+        yield from _ring_if(at.WRITER_WAITING, at.writer_bell)
 
 
 def take(at: Ring, position: int) -> Body:
@@ -220,48 +249,43 @@ def take(at: Ring, position: int) -> Body:
     yield count(at.delivered(position))
 
 
-def acknowledge(at: Ring, position: int) -> Body:
-    yield store(at.ACK, position + 1)
+def acknowledge(at: Ring, count: int) -> Body:
+    """The first `count` records are done with."""
+    yield store(at.ACK, count)
     yield from _fence(at, Fault.NO_FENCE_AFTER_ACK)
-    yield from _ring_if(at.WRITER_WAITING, at.writer_bell)
+    target = yield load(at.WRITER_WAITING)
+    reached = count == target if at.fault is Fault.RINGS_AT_THE_TARGET_ONLY else count >= target
+    if target and reached:
+        yield ring(at.writer_bell)
 
 
-def reader(*rings: Ring, stops: bool = False) -> Body:
-    """Reads to the end, or with `stops` until it has as many records as there ever are; begins at ACK."""
+def reader(*rings: Ring, records: int | None = None) -> Body:
+    """Reads to the end, or until it has so many `records` of its only ring; begins at ACK."""
     positions: Positions = ()
     for at in rings:
         positions = (*positions, (yield load(at.ACK)))
-    while rings and not (stops and positions == (rings[0].messages,)):
-        rings, positions = yield from _serve(rings, positions)
+    acknowledged = positions
+    while rings and positions != (records,):
+        rings, positions, acknowledged = yield from _serve(rings, positions, acknowledged, records)
     return True
 
 
-def _serve(rings: Rings, positions: Positions) -> Body:
+def _serve(rings: Rings, positions: Positions, acknowledged: Positions, records: int | None) -> Body:
     """Work on one record, or take leave of a ring that is over; what is left to read, and from where."""
     index, found = yield from receive(rings, positions)
-    if found == "over":
-        return (*rings[:index], *rings[index + 1 :]), (*positions[:index], *positions[index + 1 :])
-    yield from _take_and_acknowledge(rings[index], positions[index])
-    return rings, (*positions[:index], positions[index] + 1, *positions[index + 1 :])
-
-
-def _take_and_acknowledge(at: Ring, position: int) -> Body:
-    if at.fault is Fault.ACK_BEFORE_READ:
-        yield from acknowledge(at, position)
+    at, position = rings[index], positions[index]
+    if found == "record":
+        if at.fault is Fault.ACK_BEFORE_READ:
+            yield from acknowledge(at, position + 1)
         yield from take(at, position)
-    else:
-        yield from take(at, position)
-        yield from acknowledge(at, position)
-
-
-def stage(source: Ring, sink: Ring) -> Body:
-    """The middle of a chain: reads one ring and writes the next, waiting for both at one bell."""
-    position = yield load(source.ACK)
-    while (yield from receive((source,), (position,))) == (0, "record"):
-        yield from take(source, position)
-        if not (yield from send(sink, position)):
-            return False
-        yield from acknowledge(source, position)
         position += 1
-    yield from end(sink)
-    return True
+    done = position if found == "over" or position in {acknowledged[index] + at.hold, records} else acknowledged[index]
+    if done != acknowledged[index]:
+        yield from acknowledge(at, done)
+    if found == "over":
+        return _put(rings, index), _put(positions, index), _put(acknowledged, index)
+    return rings, _put(positions, index, position), _put(acknowledged, index, done)
+
+
+def _put(row: tuple[Any, ...], index: int, *instead: Any) -> tuple[Any, ...]:
+    return (*row[:index], *instead, *row[index + 1 :])
