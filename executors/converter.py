@@ -34,7 +34,9 @@ from penstock.shm.errors import OutOfSharedMemory, SharedMemoryError
 __all__ = ["ConverterStatistics", "SharedMemoryConverter"]
 
 _INLINE_BYTES: Final = 64 << 10
+_INLINE_TYPES: Final = (DataType.TEXT, DataType.JSON)  # no set: the type in a malformed message may have no hash
 _MAX_LEASES: Final = 256
+_NAME: Final = "of a converter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,8 @@ class SharedMemoryConverter(ClosedByBlock):
 
     def __init__(self, session_id: str | None = None) -> None:
         self._session_id = session_id
-        self._codec = Codec("of the converter")
-        self._redeemer = Redeemer("of the converter", _MAX_LEASES)
+        self._codec = Codec(_NAME)
+        self._redeemer = Redeemer(_NAME, _MAX_LEASES)
         self._depot: Depot | None = None
         self._closed = False
 
@@ -184,7 +186,7 @@ _READ: Final = {
 
 def _unpacked(msg: Inline) -> RuntimeData:
     """The datum of a message that carries it."""
-    if msg.data_type not in {DataType.TEXT, DataType.JSON} or not isinstance(msg.payload, bytes):
+    if msg.data_type not in _INLINE_TYPES or not isinstance(msg.payload, bytes):
         raise IPCError(f"no inline message: type {msg.data_type!r}, payload {type(msg.payload).__name__}")
     data = RuntimeData(msg.data_type, msg.payload, msg.session_id, msg.timestamp_ns, meta=_detached(msg.meta))
     _check_payload(data)
