@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from penstock.executors.contract import *  # noqa: F403
     from penstock.executors.converter import SharedMemoryConverter as SharedMemoryConverter
-    from penstock.executors.databridge import DataBridge as DataBridge
+    from penstock.executors.databridge import DataBridge as DataBridge  # type: ignore[assignment]  # not the Protocol
     from penstock.executors.multiprocess import MultiprocessExecutorBridge as MultiprocessExecutorBridge
     from penstock.executors.native import NativeExecutorBridge as NativeExecutorBridge
     from penstock.executors.router import BridgeRouter as BridgeRouter

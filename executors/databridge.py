@@ -221,9 +221,10 @@ class DataBridge(ClosedByBlock):
         try:
             message = await self._converter.to_ipc(data)
             with trio.CancelScope(shield=True):  # it never waits, and a reference that nobody redeems would stay
-                return await self._converter.from_ipc(message)
+                converted = await self._converter.from_ipc(message)
         except ConversionError as error:
             raise ConversionFailed(error) from error
+        return converted
 
     def _wake_receivers(self) -> None:
         """One for a datum; all of them when there will be no more."""
