@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from penstock.executors.contract import *  # noqa: F403
+    from penstock.executors.converter import SharedMemoryConverter as SharedMemoryConverter
+    from penstock.executors.databridge import DataBridge as DataBridge  # type: ignore[assignment]  # not the Protocol
     from penstock.executors.multiprocess import MultiprocessExecutorBridge as MultiprocessExecutorBridge
     from penstock.executors.native import NativeExecutorBridge as NativeExecutorBridge
     from penstock.executors.router import BridgeRouter as BridgeRouter
@@ -16,6 +18,8 @@ _HOMES = {
     "NativeExecutorBridge": "penstock.executors.native",
     "WasmExecutorBridge": "penstock.executors.wasm",
     "BridgeRouter": "penstock.executors.router",
+    "DataBridge": "penstock.executors.databridge",  # the one to use; what others implement is `contract.DataBridge`
+    "SharedMemoryConverter": "penstock.executors.converter",
 }
 _CONTRACT = (
     "AllocationFailed",
@@ -29,7 +33,6 @@ _CONTRACT = (
     "ChannelNotFound",
     "ConversionError",
     "ConversionFailed",
-    "DataBridge",
     "DataType",
     "EndOfStream",
     "ExecutorBridge",

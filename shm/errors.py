@@ -11,6 +11,7 @@ __all__ = [
     "PeerLost",
     "SendTimeout",
     "SharedMemoryError",
+    "UnknownReference",
     "WouldBlock",
 ]
 
@@ -49,6 +50,10 @@ class Interrupted(SharedMemoryError):
 
 class CorruptSegment(SharedMemoryError):
     """What stands in shared memory makes no sense: the peer, or somebody else, wrote over it."""
+
+
+class UnknownReference(SharedMemoryError):
+    """Nothing can be redeemed by this reference: it never was one, was redeemed, or its owner is gone."""
 
 
 class OutOfSharedMemory(SharedMemoryError):

@@ -24,7 +24,7 @@ from typing import Any, Self
 
 from penstock.shm.segment import Segment, discard
 
-__all__ = ["Orphan", "Owner", "sweep"]
+__all__ = ["Orphan", "Owner", "family_name", "owner_file", "sweep"]
 
 _PREFIX = "pstk-"
 _NAME = re.compile(r"pstk-([0-9a-f]{16})-(.+)")
@@ -55,7 +55,12 @@ class Owner:
 
     def name(self, suffix: str) -> str:
         """The full name of a segment of this run."""
-        return f"{_PREFIX}{self.token}-{suffix}"
+        return family_name(self.token, suffix)
+
+    @property
+    def descriptor(self) -> int | None:
+        """The owner file; None after `close`, and in a forked child, to which nothing here belongs."""
+        return self._fd
 
     def create(self, suffix: str, size: int, *, what: str) -> Segment:
         """A new segment of this run (see `Segment.create`)."""
@@ -90,7 +95,7 @@ class Owner:
         for family in self._growing:
             _discard_family(family)
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(_path(self.token))
+            os.unlink(owner_file(self.token))
         os.close(self._fd)
         self._fd = None
 
@@ -139,7 +144,7 @@ def sweep(*, dry_run: bool = False) -> list[Orphan]:
 
 def _reap(token: str, entries: list[str], *, dry_run: bool) -> Orphan | None:
     try:
-        fd = os.open(_path(token), os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(owner_file(token), os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         fd = -1  # its own clean-up, or another sweep, got as far as the owner file: what is left belongs to nobody
     except OSError:
@@ -158,7 +163,7 @@ def _reap(token: str, entries: list[str], *, dry_run: bool) -> Orphan | None:
             for entry in mine:
                 discard(entry)
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(_path(token))
+                os.unlink(owner_file(token))
         return orphan
     finally:
         if fd >= 0:
@@ -173,7 +178,7 @@ def _discard_family(family: str) -> None:
 
 def _claim(token: str) -> int | None:
     """Create and lock the owner file, or None when a sweep was faster between the two."""
-    fd = os.open(_path(token), os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fd = os.open(owner_file(token), os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
     if _lock(fd) and os.fstat(fd).st_nlink:
         return fd
     os.close(fd)
@@ -188,7 +193,13 @@ def _lock(fd: int) -> bool:
     return True
 
 
-def _path(token: str) -> str:
+def family_name(token: str, suffix: str) -> str:
+    """The full name of a segment, or of a family of them, of the run with this token."""
+    return f"{_PREFIX}{token}-{suffix}"
+
+
+def owner_file(token: str) -> str:
+    """Where the owner file of the run with this token stands."""
     return os.path.join(_FOLDER, f"{_PREFIX}{token}-{_OWNER}")
 
 

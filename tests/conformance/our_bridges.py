@@ -3,37 +3,64 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from unittest import mock
 
 from wasm_nodes import guests
 
 from penstock.conformance import Adapter, Capabilities, Fault, Profile
-from penstock.executors import MultiprocessExecutorBridge, NativeExecutorBridge, WasmExecutorBridge
-from penstock.executors.contract import ExecutorType
+from penstock.executors import (
+    DataBridge,
+    MultiprocessExecutorBridge,
+    NativeExecutorBridge,
+    SharedMemoryConverter,
+    WasmExecutorBridge,
+)
+from penstock.executors.contract import ExecutorType, IPCError
 from penstock.executors.multiprocess.calls import Calls
 from penstock.executors.multiprocess.supervisor import WorkerOptions
 from penstock.shm.errors import OutOfSharedMemory, PeerLost
 
+BETWEEN = (Profile.CONVERTER, Profile.DATABRIDGE, Profile.METRICS)
 
-class Native(Adapter):
+
+class Parts:
+    """The parts that stand between our bridges."""
+
+    async def make_converter(self, *, session_id: str, peer: Any = None) -> Any:
+        return SharedMemoryConverter(session_id)
+
+    async def make_data_bridge(
+        self, source: Any, target: Any, *, converter: Any, capacity: int, timeout: float | None
+    ) -> Any:
+        return DataBridge(source, target, converter=converter, capacity=capacity, timeout=timeout)
+
+    def inject(self, obj: Any, fault: Fault) -> contextlib.AbstractContextManager[Any] | None:
+        if isinstance(obj, SharedMemoryConverter) and fault is Fault.CONVERT:
+            return mock.patch.object(obj, "_publish", _raising(IPCError("injected")))
+        if isinstance(obj, MultiprocessExecutorBridge) and fault in {Fault.SEND, Fault.CONVERT}:
+            return _broken(obj, fault)
+        return None
+
+
+class Native(Parts, Adapter):
     """Nodes in this process."""
 
     name = "penstock native"
     version = "0.1.0"
-    capabilities = Capabilities(profiles={Profile.NATIVE})
+    capabilities = Capabilities(profiles={Profile.NATIVE, *BETWEEN}, wasm=True)
 
     async def make_bridge(self, kind: ExecutorType, *, session_id: str, nodes: Mapping[str, str]) -> Any:
         return NativeExecutorBridge(session_id, nodes=nodes)
 
 
-class Multiprocess(Adapter):
+class Multiprocess(Parts, Adapter):
     """Nodes in workers."""
 
     name = "penstock multiprocess"
     version = "0.1.0"
-    capabilities = Capabilities(profiles={Profile.MULTIPROCESS})
+    capabilities = Capabilities(profiles={Profile.MULTIPROCESS, *BETWEEN}, wasm=True)
 
     async def make_bridge(self, kind: ExecutorType, *, session_id: str, nodes: Mapping[str, str]) -> Any:
         options = WorkerOptions(on_output=lambda *_: None, grace_s=1.0)
@@ -42,8 +69,17 @@ class Multiprocess(Adapter):
     def worker_pids(self, bridge: Any, node_id: str) -> list[int]:
         return list(bridge.worker_pids(node_id))
 
-    def inject(self, obj: Any, fault: Fault) -> contextlib.AbstractContextManager[Any] | None:
-        return _broken(obj, fault) if fault in {Fault.SEND, Fault.CONVERT} else None
+
+class Everything(Multiprocess):
+    """The whole contract: both kinds of bridges, and what stands between them."""
+
+    name = "penstock"
+    capabilities = Capabilities(profiles={Profile.FULL}, wasm=True)
+
+    async def make_bridge(self, kind: ExecutorType, *, session_id: str, nodes: Mapping[str, str]) -> Any:
+        if kind is ExecutorType.NATIVE:
+            return NativeExecutorBridge(session_id, nodes=nodes)
+        return await super().make_bridge(kind, session_id=session_id, nodes=nodes)
 
 
 class Wasm(Adapter):
@@ -64,13 +100,16 @@ class Wasm(Adapter):
 @contextlib.contextmanager
 def _broken(bridge: MultiprocessExecutorBridge, fault: Fault) -> Iterator[None]:
     """The rings of every node of this bridge refuse what is sent."""
-    error = PeerLost("injected") if fault is Fault.SEND else OutOfSharedMemory("injected", 1, 0)
-
-    def refuse(*_: Any) -> Any:
-        raise error
-
+    refuse = _raising(PeerLost("injected") if fault is Fault.SEND else OutOfSharedMemory("injected", 1, 0))
     with contextlib.ExitStack() as stack:
         for node in bridge._nodes.values():
             calls: Calls = node.calls
-            stack.enter_context(mock.patch.object(calls._requests, "send_nowait", refuse))
+            stack.enter_context(mock.patch.object(calls._requests, "offer", refuse))
         yield
+
+
+def _raising(error: Exception) -> Callable[..., Any]:
+    def refuse(*_: Any) -> Any:
+        raise error
+
+    return refuse
