@@ -72,5 +72,5 @@ def _broken(bridge: MultiprocessExecutorBridge, fault: Fault) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for node in bridge._nodes.values():
             calls: Calls = node.calls
-            stack.enter_context(mock.patch.object(calls._requests, "send_nowait", refuse))
+            stack.enter_context(mock.patch.object(calls._requests, "offer", refuse))
         yield
