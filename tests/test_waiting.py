@@ -218,6 +218,27 @@ def test_who_has_one_processor_does_not_spin(monkeypatch, said, processors, wait
         assert link.writer_spec(None).wait == link.reader_spec(None).wait == link.options.wait == wait
 
 
+@pytest.mark.parametrize("what", ["send", "receive"])
+async def test_what_always_succeeds_at_once_lets_others_run(what):
+    """At least once in 32 calls, from the first one on; trio runs who is due in any order, so 64 may lie between."""
+    count, done, turns = 320, 0, []
+
+    async def other():
+        while True:
+            turns.append(done)
+            await trio.lowlevel.checkpoint()
+
+    with open_edge(count, **IN_TRIO) as edge:
+        if what == "receive":
+            fill(edge)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other)
+            for done in range(1, count + 1):
+                await (edge.sender.send(message(done)) if what == "send" else edge.receiver.receive())
+            assert max(later - earlier for earlier, later in zip([0, *turns], [*turns, count], strict=True)) <= 64
+            nursery.cancel_scope.cancel()
+
+
 # Batches
 
 
