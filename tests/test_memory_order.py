@@ -168,6 +168,21 @@ def test_a_blocking_reader_sleeps_only_after_its_last_look(diary, policy, how):
         assert said[end:] == ["sleep", "store READER_WAITING"]
 
 
+@POLICIES
+def test_news_that_came_while_a_reader_lay_down_keep_it_awake(diary, policy):
+    """A record that is published before READER_WAITING is seen is not rung for: the last look finds it."""
+    with open_edge(policy=policy, diary=diary, kinds=(Sender, Receiver)) as edge:
+        no_sleep(diary, edge.there)
+
+        def publish(line):
+            if line == ("store", "READER_WAITING"):
+                diary.before = None
+                edge.sender.offer(message(6))
+
+        diary.before = publish
+        assert number_of(edge.receiver.receive()) == 6
+
+
 @pytest.mark.parametrize("batch", [1, 2])
 def test_a_blocking_writer_sleeps_only_after_its_last_look(diary, batch):
     """WRITER_WAITING, the fence, ACK and READER_LOST, the sleep; and afterwards it is taken back."""
@@ -649,9 +664,9 @@ def interrupted_fences():
     signal.signal(signal.SIGALRM, note)
     signal.setitimer(signal.ITIMER_REAL, 20e-6, 20e-6)
     gc.callbacks.append(note)
-    gc.set_threshold(3)
+    gc.set_threshold(20, 1000, 1000)
     rounds = 0
-    while rounds < 30_000 or len(here) < 2_000:
+    while rounds < 10_000 or len(here) < 1_000:
         thing = Thing()
         thing.itself = thing
         watch = weakref.ref(thing, note)

@@ -380,7 +380,7 @@ def test_a_trio_send_that_can_go_at_its_deadline_goes(room):
             await edge.sender.send(message(0))
 
             async def make_room():
-                await trio.sleep(60)
+                await trio.sleep(59)
                 edge.ring.words[Word.ACK] = 1  # and no ring
 
             async with trio.open_nursery() as nursery:
