@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import PrivateShm
 from test_codec import data as any_data
 
 from penstock.conformance.limits import smaller_files
@@ -273,6 +275,37 @@ async def test_without_memory_nothing_is_left():
             await converter.to_ipc(floats(1 << 20))
         assert (segments(), converter.statistics()) == (before, held)
         assert (await there_and_back(converter, floats(1 << 20))).nbytes == 4 << 20
+
+
+FILL = """
+import numpy, trio
+from penstock.executors import AllocationFailed, RuntimeData, SharedMemoryConverter
+async def main():
+    data = RuntimeData.tensor(numpy.ones(900_000, "u1"))
+    async with SharedMemoryConverter() as converter:
+        messages = []
+        try:
+            while True:
+                messages.append(await converter.to_ipc(data))
+        except AllocationFailed as error:
+            print(error)
+        print(len(messages) > 3, all([await converter.from_ipc(message) == data for message in messages]))
+        await converter.from_ipc(await converter.to_ipc(data))
+trio.run(main)
+"""
+
+
+def test_a_full_dev_shm_is_an_error_with_figures():
+    """What stood there before is still redeemed, then there is room again; nothing is left in the end."""
+    with PrivateShm("8m") as shm:
+        done = subprocess.run([*shm.before, sys.executable, "-c", FILL], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        said, rest = done.stdout.splitlines()
+        assert re.match(
+            r"Shared memory allocation failed: .* needs [\d.]+ MiB .*, [\d.]+ .iB is free in /dev/shm", said
+        )
+        assert rest == "True True"
+        assert os.listdir(shm.folder) == []
 
 
 @pytest.mark.parametrize(
