@@ -33,9 +33,7 @@ from penstock.executors import (
     SharedMemoryRef,
     TypeMismatch,
 )
-from penstock.shm.depot import Depot, Redeemer
-from penstock.shm.errors import ChannelClosed, UnknownReference
-from penstock.shm.record import HEADER_BYTES, Outgoing
+from penstock.shm.record import HEADER_BYTES
 
 QUIET = settings(deadline=None, max_examples=150, database=None)
 SESSION = "session"
@@ -454,21 +452,3 @@ async def test_two_processes_that_race_redeem_once_each():
             other.stdin.close()
             other.wait()
             one.wait()
-
-
-def test_a_forked_child_publishes_nothing():
-    """A depot belongs to the process that made it: the child would write over its parent's slabs."""
-    depot = Depot("a test")
-    number = depot.publish(Outgoing(b"parent"))
-    child = os.fork()
-    if not child:
-        try:
-            depot.publish(Outgoing(b"child"))
-        except ChannelClosed:
-            os._exit(0)
-        os._exit(1)
-    assert os.waitpid(child, 0)[1] == 0
-    assert bytes(Redeemer("test", 4).redeem(number, 0).payload) == b"parent"
-    depot.close()
-    with pytest.raises(UnknownReference):
-        Redeemer("test", 4).redeem(number, 0, depot)
