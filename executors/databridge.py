@@ -22,6 +22,7 @@ from penstock.executors.contract import (
     Internal,
     IPCDataConverter,
     RuntimeData,
+    ServiceError,
     Validation,
 )
 from penstock.executors.converter import SharedMemoryConverter
@@ -79,8 +80,8 @@ class DataBridge(ClosedByBlock):
         self._source = source
         self._target = target
         self._timeout = timeout
-        self._own_converter = SharedMemoryConverter() if converter is None else None
-        self._converter: IPCDataConverter = converter or self._own_converter  # type: ignore[assignment]
+        self._own_converter = SharedMemoryConverter()  # which holds nothing before its first use
+        self._converter: IPCDataConverter = self._own_converter if converter is None else converter
         self._metrics = BridgeMetrics()
         self._buffer: deque[RuntimeData] = deque()
         self._free_slots = capacity
@@ -95,7 +96,7 @@ class DataBridge(ClosedByBlock):
 
         Raises:
             ConversionFailed: with the `ConversionError` as its cause.
-            Internal: "Unsupported executor combination".
+            Internal: "Unsupported executor combination"; or a converter raised what is no error of the contract.
             BridgeClosed: after `close`.
         """
         await trio.lowlevel.checkpoint()
@@ -224,6 +225,10 @@ class DataBridge(ClosedByBlock):
                 converted = await self._converter.from_ipc(message)
         except ConversionError as error:
             raise ConversionFailed(error) from error
+        except ServiceError:
+            raise
+        except Exception as error:  # somebody else's converter: nothing foreign leaves a bridge
+            raise Internal(f"Data conversion failed: {error!r}") from error
         return converted
 
     def _wake_receivers(self) -> None:
@@ -235,7 +240,7 @@ class DataBridge(ClosedByBlock):
 
     def _let_go(self) -> None:
         """Close what is ours, once nobody needs it."""
-        if self._own_converter is not None and self._closed and self._inside is None and not self._converting:
+        if self._closed and self._inside is None and not self._converting:
             self._own_converter.close()
 
     def _check_open(self) -> None:

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import PrivateShm
 from test_codec import data as any_data
 
 from penstock.conformance.limits import smaller_files
@@ -31,9 +33,7 @@ from penstock.executors import (
     SharedMemoryRef,
     TypeMismatch,
 )
-from penstock.shm.depot import Depot, Redeemer
-from penstock.shm.errors import ChannelClosed, UnknownReference
-from penstock.shm.record import HEADER_BYTES, Outgoing
+from penstock.shm.record import HEADER_BYTES
 
 QUIET = settings(deadline=None, max_examples=150, database=None)
 SESSION = "session"
@@ -275,6 +275,37 @@ async def test_without_memory_nothing_is_left():
         assert (await there_and_back(converter, floats(1 << 20))).nbytes == 4 << 20
 
 
+FILL = """
+import numpy, trio
+from penstock.executors import AllocationFailed, RuntimeData, SharedMemoryConverter
+async def main():
+    data = RuntimeData.tensor(numpy.ones(900_000, "u1"))
+    async with SharedMemoryConverter() as converter:
+        messages = []
+        try:
+            while True:
+                messages.append(await converter.to_ipc(data))
+        except AllocationFailed as error:
+            print(error)
+        print(len(messages) > 3, all([await converter.from_ipc(message) == data for message in messages]))
+        await converter.from_ipc(await converter.to_ipc(data))
+trio.run(main)
+"""
+
+
+def test_a_full_dev_shm_is_an_error_with_figures():
+    """What stood there before is still redeemed, then there is room again; nothing is left in the end."""
+    with PrivateShm("8m") as shm:
+        done = subprocess.run([*shm.before, sys.executable, "-c", FILL], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        said, rest = done.stdout.splitlines()
+        assert re.match(
+            r"Shared memory allocation failed: .* needs [\d.]+ MiB .*, [\d.]+ .iB is free in /dev/shm", said
+        )
+        assert rest == "True True"
+        assert os.listdir(shm.folder) == []
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -421,21 +452,3 @@ async def test_two_processes_that_race_redeem_once_each():
             other.stdin.close()
             other.wait()
             one.wait()
-
-
-def test_a_forked_child_publishes_nothing():
-    """A depot belongs to the process that made it: the child would write over its parent's slabs."""
-    depot = Depot("a test")
-    number = depot.publish(Outgoing(b"parent"))
-    child = os.fork()
-    if not child:
-        try:
-            depot.publish(Outgoing(b"child"))
-        except ChannelClosed:
-            os._exit(0)
-        os._exit(1)
-    assert os.waitpid(child, 0)[1] == 0
-    assert bytes(Redeemer("test", 4).redeem(number, 0).payload) == b"parent"
-    depot.close()
-    with pytest.raises(UnknownReference):
-        Redeemer("test", 4).redeem(number, 0, depot)

@@ -161,6 +161,20 @@ async def test_a_conversion_error_is_the_cause():
         assert value(await between.receive()) == 1
 
 
+async def test_nothing_foreign_leaves_the_bridge():
+    """What somebody's converter raises is an error of the contract, with the cause; its slot is free again."""
+
+    class Broken(SharedMemoryConverter):
+        async def to_ipc(self, data):
+            raise KeyError(data)
+
+    async with bridge(converter=Broken(), capacity=1) as between:
+        for call in (between.transfer, between.transfer_with_backpressure) * 2:
+            with pytest.raises(Internal, match="^Data conversion failed: KeyError") as failed:
+                await call(number(1))
+            assert isinstance(failed.value.__cause__, KeyError)
+
+
 NONSENSE = [
     {"capacity": 0},
     {"capacity": -1},
