@@ -7,16 +7,45 @@ so while another view of the memory is alive, as that could still be written: th
 from __future__ import annotations
 
 import logging
+import math
+import operator
 import sys
 import weakref
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Loans", "loans"]
+from penstock.executors.contract.errors import Validation
+
+__all__ = ["Loans", "claim_here", "loans", "measure"]
 
 Array = npt.NDArray[Any]
+
+
+def measure(shape: SupportsIndex | Sequence[int], dtype: npt.DTypeLike) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """(shape, dtype, bytes) of an array that is asked for.
+
+    Raises:
+        Validation: it can not be sent: the elements are Python objects.
+    """
+    kind = np.dtype(dtype)
+    if kind.hasobject:
+        raise Validation(f"an array of Python objects ({kind}) can not be sent: claim a numeric dtype")
+    sizes = (operator.index(shape),) if isinstance(shape, SupportsIndex) else tuple(shape)
+    return sizes, kind, math.prod(sizes) * kind.itemsize
+
+
+def _references_when_alone() -> int:
+    """What `sys.getrefcount` says in `Loans.freeze` of memory with one array over it; interpreters differ in that."""
+    array = np.empty(1, np.uint8).view()
+    memory = array.base
+    count = sys.getrefcount(memory)
+    return count if memory is not None else 0
+
+
+_ALONE: Final = _references_when_alone()
 
 
 class Loans:
@@ -40,7 +69,7 @@ class Loans:
         memory = array.base
         if not isinstance(memory, np.ndarray) or self._lent.get(id(memory)) is not memory:
             return False
-        if sys.getrefcount(memory) > 3:  # `array.base`, `memory`, and the argument of this call
+        if sys.getrefcount(memory) > _ALONE:
             self._note_copy()
             return False
         array.flags.writeable = memory.flags.writeable = False
@@ -57,3 +86,9 @@ class Loans:
 
 loans = Loans()
 """What `RuntimeData` asks, and bridges fill. It knows arrays of this process alone, each for as long as it lives."""
+
+
+def claim_here(shape: SupportsIndex | Sequence[int], dtype: npt.DTypeLike = np.float32) -> Array:
+    """`claim(shape, dtype)` where outputs do not go through shared memory: the same rules (see `NodeContext.claim`)."""
+    sizes, kind, nbytes = measure(shape, dtype)
+    return loans.lend(np.empty(nbytes, np.uint8), sizes, kind)
