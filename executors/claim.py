@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from penstock.executors.contract import AllocationFailed, Validation
-from penstock.executors.contract.loan import loans
+from penstock.executors.contract import AllocationFailed
+from penstock.executors.contract.loan import claim_here, loans, measure
 from penstock.shm.errors import OutOfSharedMemory
 from penstock.shm.ring import Geometry
 from penstock.shm.slab import SlabPool
@@ -26,13 +24,9 @@ def claim_from(pool: SlabPool) -> Callable[..., npt.NDArray[Any]]:
     """`claim(shape, dtype)` out of a pool (see `NodeContext.claim`)."""
 
     def claim(shape: int | Sequence[int], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
-        kind = np.dtype(dtype)
-        if kind.hasobject:
-            raise Validation(f"an array of Python objects ({kind}) can not be sent: claim a numeric dtype")
-        sizes = tuple(shape) if isinstance(shape, Sequence | np.ndarray) else (operator.index(shape),)
-        nbytes = math.prod(map(int, sizes)) * kind.itemsize
+        sizes, kind, nbytes = measure(shape, dtype)
         if nbytes <= _INLINE_BYTES:
-            return np.empty(sizes, kind)
+            return claim_here(sizes, kind)
         try:
             memory = pool.claim(nbytes)
         except (OutOfSharedMemory, OverflowError) as error:

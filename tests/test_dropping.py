@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from edges import LARGE, Diary, as_if_killed, forked, message, number_of, of, open_edge
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -298,7 +298,12 @@ class DropOldestMachine(RuleBasedStateMachine):
 
 
 DropOldestMachine.TestCase.settings = settings(
-    deadline=None, max_examples=150, stateful_step_count=50, suppress_health_check=list(HealthCheck), database=None
+    deadline=None,
+    max_examples=150,
+    stateful_step_count=50,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+    phases=[Phase.generate, Phase.shrink],
 )
 test_an_edge_that_drops_its_oldest_is_its_model = DropOldestMachine.TestCase
 
@@ -348,6 +353,24 @@ def test_a_new_reader_resumes_a_claim_exactly_when_valid_says_so(valid):
         receiver = edge.another_receiver()
         assert number_of(receiver.receive_nowait()) == (0 if valid else 1)
         assert edge.ring.statistics().dropped == (0 if valid else 1)
+
+
+def test_a_slab_in_hand_outlives_two_crashes():
+    """The reader dies after VALID and before it marks the slab, then the writer that has passed it: it comes, whole."""
+    with open_edge(1, OLDEST) as edge:
+        edge.sender.send_nowait(message(0, LARGE))
+        edge.ring.words[Word.CLAIM] = edge.ring.words[Word.VALID] = 1 << Ring.SLOT_BITS | edge.ring.index[0]
+        edge.sender.send_nowait(message(1, LARGE))
+        edge.another_sender()
+        assert edge.pool.slabs_in_use == 2
+        for number in range(2, 60):
+            edge.sender.send_nowait(message(number, LARGE))
+        receiver = edge.another_receiver()
+        for number in (0, 59):
+            assert number_of(receiver.receive_nowait()) == number
+            receiver.acknowledge()
+        edge.sender.send_nowait(message(60))
+        assert edge.pool.slabs_in_use == 0
 
 
 def test_what_is_in_hand_is_not_written_over():

@@ -174,8 +174,8 @@ class RuntimeData:
     ) -> RuntimeData:
         """A tensor from anything with the buffer protocol, `__array__` or DLPack (host memory).
 
-        An array that owns its memory is *frozen* and used in place, so that nobody can change what was sent;
-        every other one is copied.
+        An array that owns its memory is *frozen* and used in place, so that nobody can change what was sent by mistake;
+        every other one is copied. Views of it that were made before are not frozen: do not write through them.
 
         Raises:
             Validation: the elements are Python objects.

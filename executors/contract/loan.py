@@ -7,16 +7,34 @@ so while another view of the memory is alive, as that could still be written: th
 from __future__ import annotations
 
 import logging
+import math
+import operator
 import sys
 import weakref
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Loans", "loans"]
+from penstock.executors.contract.errors import Validation
+
+__all__ = ["Loans", "claim_here", "loans", "measure"]
 
 Array = npt.NDArray[Any]
+
+
+def measure(shape: SupportsIndex | Sequence[int], dtype: npt.DTypeLike) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """(shape, dtype, bytes) of an array that is asked for.
+
+    Raises:
+        Validation: it can not be sent: the elements are Python objects.
+    """
+    kind = np.dtype(dtype)
+    if kind.hasobject:
+        raise Validation(f"an array of Python objects ({kind}) can not be sent: claim a numeric dtype")
+    sizes = tuple(map(int, shape)) if isinstance(shape, Sequence | np.ndarray) else (operator.index(shape),)
+    return sizes, kind, math.prod(sizes) * kind.itemsize
 
 
 class Loans:
@@ -64,3 +82,9 @@ _ALONE = _references(np.empty(1, np.uint8)[:])
 
 loans = Loans()
 """What `RuntimeData` asks, and bridges fill. It knows arrays of this process alone, each for as long as it lives."""
+
+
+def claim_here(shape: SupportsIndex | Sequence[int], dtype: npt.DTypeLike = np.float32) -> Array:
+    """`claim(shape, dtype)` where outputs do not go through shared memory: the same rules (see `NodeContext.claim`)."""
+    sizes, kind, nbytes = measure(shape, dtype)
+    return loans.lend(np.empty(nbytes, np.uint8), sizes, kind)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
 import numpy.typing as npt
 
 from penstock.executors.contract.data import Json, RuntimeData
+from penstock.executors.contract.loan import claim_here
 
 __all__ = ["Node", "NodeContext"]
 
@@ -17,10 +17,6 @@ __all__ = ["Node", "NodeContext"]
 def _no_emit(port: str, data: RuntimeData) -> None:
     del data
     raise RuntimeError(f"ctx.emit({port!r}, ...) works only while the node runs in process() or flush()")
-
-
-def _claim(shape: int | Sequence[int], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
-    return np.empty(shape, dtype)
 
 
 @dataclass(slots=True)
@@ -45,7 +41,7 @@ class NodeContext:
     session_id: str | None = None
     metadata: Mapping[str, Json] = field(default_factory=dict)
     emit: Callable[[str, RuntimeData], None] = _no_emit
-    claim: Callable[..., npt.NDArray[Any]] = _claim
+    claim: Callable[..., npt.NDArray[Any]] = claim_here
 
 
 class Node:
