@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from penstock.executors.contract import DataType, IPCError, Json, RuntimeData, Validation
+from penstock.executors.contract import DataType, IPCError, Json, RuntimeData, TypeMismatch, Validation
 from penstock.shm.record import DESCRIPTION_BYTES, Field, Kind, Outgoing, Record
 
 __all__ = ["Codec"]
@@ -54,18 +54,24 @@ class Codec:
         self._edge = edge
         self._session_tails: dict[str, bytes] = {"": b""}
         self._tail_sessions: dict[bytes, str] = {b"": ""}
-        self._descriptions: dict[tuple[object, ...], tuple[bytes, dict[str, Json]]] = {}
+        self._descriptions: dict[tuple[object, ...], tuple[bytes, dict[str, Json], int | None]] = {}
         self._meanings: dict[bytes, _Meaning] = {}
 
     def encode(
         self, data: RuntimeData, *, kind: int = Kind.DATA, correlation: int = 0, port: int = 0, params: Json = None
     ) -> Outgoing:
-        """The message for a datum; the payload is not copied."""
+        """The message for a datum; the payload is not copied.
+
+        Raises:
+            TypeMismatch: the payload is not what the type, dtype and shape say.
+        """
         key = (data.data_type, data.dtype, data.shape, data.sample_rate, data.channels, port)
         found = self._descriptions.get(key)
         if found is None:
             found = _bound(self._descriptions)[key] = self._describe(data, port)
-        description, extra = found
+        description, extra, nbytes = found
+        if nbytes is not None and nbytes != len(data.payload):
+            raise TypeMismatch(data.data_type, f"{len(data.payload)} bytes for {data.dtype} {data.shape}")
         if data.meta or params or extra:
             tail = _tail(data, params, extra)
         else:
@@ -99,8 +105,12 @@ class Codec:
         return data, port, params
 
     @staticmethod
-    def _describe(data: RuntimeData, port: int) -> tuple[bytes, dict[str, Json]]:
+    def _describe(data: RuntimeData, port: int) -> tuple[bytes, dict[str, Json], int | None]:
+        """The description, what it has no room for, and the size of the payload where it is told by the shape."""
+        if data.dtype is None and data.data_type in {DataType.AUDIO, DataType.TENSOR}:
+            raise TypeMismatch(data.data_type, "a payload without dtype")
         extra: dict[str, Json] = {}
+        nbytes = None if data.dtype is None else math.prod(data.shape) * data.dtype.itemsize
         code = 0 if data.dtype is None else _CODE_OF_DTYPE.get(data.dtype, 0)
         if data.dtype is not None and not code:
             extra["d"] = _name_of(data.dtype)
@@ -112,7 +122,7 @@ class Codec:
         packed = _DESCRIPTION.pack(
             _CODE_OF_TYPE[data.data_type], code, dimensions, 0, data.sample_rate, data.channels, port, *shape
         )
-        return packed, extra
+        return packed, extra, nbytes
 
     def _session_tail(self, data: RuntimeData) -> bytes:
         if data.session_id not in self._session_tails:

@@ -8,7 +8,16 @@ from typing import Final, NoReturn
 import trio
 
 from penstock.executors.codec import Codec
-from penstock.executors.contract import Internal, IPCError, Json, NodeExecution, RuntimeData, ServiceError, Validation
+from penstock.executors.contract import (
+    Internal,
+    IPCError,
+    Json,
+    NodeExecution,
+    RuntimeData,
+    ServiceError,
+    TypeMismatch,
+    Validation,
+)
 from penstock.executors.translate import contract_error
 from penstock.shm.errors import EndOfChannel, OutOfSharedMemory, PeerLost, SharedMemoryError
 from penstock.shm.patience import ANSWER_SPIN_NS, Patience, WaitMode
@@ -73,7 +82,10 @@ class Calls:
             NodeExecution: the node raised, or "IPC send failed" / "IPC receive failed: ..." when its process is gone.
         """
         self._next = correlation = self._next + 1
-        message = self._encoder.encode(data, kind=Kind.CALL, correlation=correlation, params=params or None)
+        try:
+            message = self._encoder.encode(data, kind=Kind.CALL, correlation=correlation, params=params or None)
+        except TypeMismatch as error:
+            raise Internal(f"Data conversion failed: {error}") from error
         call = self._pending[correlation] = _Call(self)
         try:
             try:
