@@ -171,13 +171,20 @@ class SlabPool:
         """Go on with the arenas of a writer that is gone; before its edges are opened, which know what is still wanted.
 
         An array that it had claimed and not published has left nothing: its slab is free.
+
+        Raises:
+            CorruptSegment: an arena is there and can not be attached.
         """
         for number in range(MAX_ARENAS):
             name = f"{self._family}.{number}"
             try:
                 arena = Arena(Segment.attach(name))
-            except CorruptSegment:  # there is none: that was all; or it was just being made, and nothing refers to it
-                discard(name)
+            except CorruptSegment as error:
+                if isinstance(error.__cause__, FileNotFoundError):
+                    break  # there is none: that was all
+                if isinstance(error.__cause__, OSError):
+                    raise  # no descriptors left, say: it is there, and in use
+                discard(name)  # it was just being made, and nothing refers to it
                 break
             self._add(arena, number, self._busy.setdefault(arena.slab_bytes, deque()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import re
@@ -18,7 +19,7 @@ from support import PrivateShm, environment, until
 
 from penstock.shm.arena import FREE, LANES, PUBLISHED, ArenaMap
 from penstock.shm.channel import EdgeOptions, ReceiveEnd, SendEnd
-from penstock.shm.errors import ChannelClosed, OutOfSharedMemory
+from penstock.shm.errors import ChannelClosed, CorruptSegment, OutOfSharedMemory
 from penstock.shm.owner import Owner
 from penstock.shm.record import Field
 from penstock.shm.ring import Geometry, Policy, Ring, Word
@@ -395,3 +396,22 @@ def test_nothing_is_made_after_the_end(pool):
     for ask in (lambda: pool.claim(LARGE), lambda: references(pool, [1], LARGE)):
         with pytest.raises(ChannelClosed):
             ask()
+
+
+def test_a_successor_without_descriptors_removes_nothing(monkeypatch):
+    """An arena that can not be attached now is in use all the same: its name stays."""
+    with open_edge() as edge:
+        edge.sender.send_nowait(message(0, LARGE))
+
+        def no_descriptors(*_, **__):
+            raise OSError(errno.EMFILE, "too many open files")
+
+        with monkeypatch.context() as patched:
+            patched.setattr("_posixshmem.shm_open", no_descriptors)
+            with pytest.raises(CorruptSegment, match="can not be attached"):
+                SlabPool(edge.family).adopt()
+        edge.another_sender()
+        assert edge.pool.slabs_in_use == 1
+        assert number_of(edge.receiver.receive_nowait()) == 0
+        edge.receiver.acknowledge()
+        assert edge.pool.slabs_in_use == 0
