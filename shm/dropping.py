@@ -188,8 +188,6 @@ class DroppingReader:
         """
         self.ring = ring
         self.words: memoryview = ring.words
-        self.view: memoryview = ring.view
-        self.inline_bytes: int = ring.slot_bytes - HEADER_BYTES
         self.contents_at = 0
         packed = self.words[Word.ACK]
         self.next: int = packed >> 1

@@ -34,8 +34,7 @@ class RingReader:
     def __init__(self, ring: Ring) -> None:
         self.ring = ring
         self.words: memoryview = ring.words
-        self.view: memoryview = ring.view
-        self.inline_bytes: int = ring.slot_bytes - HEADER_BYTES
+        self._view = ring.view
         self.next: int = ring.words[_ACK]
         self.acknowledged: int = self.next
         self.contents_at = 0
@@ -68,7 +67,7 @@ class RingReader:
                 fence_stores()
             self._head = head
         at = self._places[position % self._capacity]
-        header = HEADER.unpack_from(self.view, at)
+        header = HEADER.unpack_from(self._view, at)
         if header[0] != MAGIC or header[4] != position or not 0 < header[1] <= _LAST_KIND or header[2] > _ALL_FLAGS:
             raise nonsense(header, position)
         self.contents_at = at + HEADER_BYTES

@@ -190,8 +190,9 @@ class SlabPool:
 
     def take_back_unwanted(self, lane: int, is_wanted: Callable[[int], bool]) -> None:
         """Of a writer that takes over an edge: take back what was not published there, or was dropped and not taken."""
-        for slab in self._slabs.values():
-            slab.take_back(lane, is_wanted, taken=False)
+        with self._lock:
+            for slab in self._slabs.values():
+                slab.take_back(lane, is_wanted, taken=False)
 
     def release_lane(self, lane: int) -> None:
         """The reader of an edge is gone for good, its whole process group too: it holds nothing any more."""

@@ -12,7 +12,8 @@ import weakref
 
 import numpy as np
 import pytest
-from traced import LARGE, POLICIES, Diary, forked, message, number_of, open_edge
+from edges import LARGE, message, number_of
+from traced import POLICIES, Diary, forked, open_edge
 
 import penstock.shm
 from penstock.shm import channel, fence, reading, writing

@@ -9,7 +9,8 @@ import threading
 import pytest
 import trio
 import trio.testing
-from traced import POLICIES, forked, message, number_of, open_edge
+from edges import message, number_of
+from traced import POLICIES, forked, open_edge
 
 from penstock.executors.multiprocess import wiring
 from penstock.executors.multiprocess.wiring import Wiring

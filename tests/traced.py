@@ -11,34 +11,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from edges import INLINE, message, number_of
 
 from penstock.shm import channel, dropping, lease, reading, writing
 from penstock.shm.arena import Arena, ArenaMap
 from penstock.shm.channel import EdgeOptions, ReceiveEnd, SendEnd
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.owner import Owner
-from penstock.shm.record import HEADER, Outgoing, Record
+from penstock.shm.record import HEADER
 from penstock.shm.ring import Geometry, Policy, Ring, Word
 from penstock.shm.segment import Segment
 from penstock.shm.slab import SlabPool
 
-INLINE = 192
-LARGE = 20_000
-"""A payload that does not fit into a slot."""
 PAGE = 4096
 POLICIES = pytest.mark.parametrize("policy", [Policy.BLOCK, Policy.DROP_OLDEST], ids=["keeps", "drops"])
-
-
-def message(number: int, nbytes: int = 8) -> Outgoing:
-    """A message that says its number all over."""
-    return Outgoing(number.to_bytes(8, "little") * (nbytes // 8))
-
-
-def number_of(record: Record) -> int:
-    """The number of a message, which must be whole."""
-    body = bytes(record.payload)
-    assert body == body[:8] * (len(body) // 8), "torn"
-    return int.from_bytes(body[:8], "little")
 
 
 @dataclass
