@@ -174,7 +174,7 @@ class _Checker:
                 self._edge_problem(edge, f"{name} is a whole number of at least 1, not {value!r}")
         if edge.timeout_s is not None and not _is_duration(edge.timeout_s):
             self._edge_problem(edge, f"timeout is a number of seconds above 0, not {edge.timeout_s!r}")
-        if edge.policy not in POLICIES:
+        if not isinstance(edge.policy, str) or edge.policy not in POLICIES:
             self._edge_problem(edge, f"there is no policy {edge.policy!r}: {did_you_mean(str(edge.policy), POLICIES)}")
         elif edge.policy != "block" and edge.timeout_s is not None:
             self._edge_problem(edge, f"timeout is for edges that block: with {edge.policy} nobody waits for room")

@@ -184,7 +184,7 @@ class Pipeline:
     def connect(
         self,
         *steps: str,
-        capacity: int = DEFAULT_CAPACITY,
+        capacity: int | None = None,
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout_s: float | None = None,
         policy: str = "block",
@@ -193,7 +193,7 @@ class Pipeline:
 
         Args:
             steps: nodes in the order of the stream; a port is only needed where a node has several.
-            capacity: data on each edge that were sent and are not done with.
+            capacity: data on each edge that were sent and are not done with; 64, or 1 where the policy is `latest`.
             max_bytes: likewise, bytes; a larger datum passes alone.
             timeout_s: how long a node may wait for room, before the run fails with `BackpressureTimeout`.
             policy: what happens when there is no room: `block` (wait), `drop_oldest`, `drop_newest`, or `latest`, which
@@ -205,8 +205,8 @@ class Pipeline:
         where = _caller()
         if not steps:
             raise Validation('connect() needs nodes, as in connect("a -> b")')
-        if policy == "latest" and capacity == DEFAULT_CAPACITY:
-            capacity = 1
+        if capacity is None:
+            capacity = 1 if policy == "latest" else DEFAULT_CAPACITY
         for source, target in parse_chain(" -> ".join(map(str, steps))):
             self.edges.append(EdgeDecl(source, target, capacity, max_bytes, timeout_s, policy, where))
         return self

@@ -182,6 +182,23 @@ def test_a_policy_that_can_be_is_none(tmp_path, said):
     assert edge.decl.capacity == (1 if "latest" in said else 64)
 
 
+@pytest.mark.parametrize(
+    ("said", "fragment"),
+    [
+        ({"policy": ["block"]}, "there is no policy ['block']"),
+        ({"policy": "latest", "capacity": 64}, "latest keeps one datum"),
+    ],
+)
+def test_python_is_told_what_a_manifest_is_told(said, fragment):
+    """A policy that can not be is a problem of the check, at the line that asked for it."""
+    pipeline = (
+        penstock.Pipeline().add("one", f"{NODES}:Numbers").add("two", f"{NODES}:echo").connect("one -> two", **said)
+    )
+    with pytest.raises(PipelineInvalid, match=re.escape(fragment)) as caught:
+        pipeline.check()
+    assert str(caught.value.problems[0]).startswith(__file__)
+
+
 @pytest.mark.parametrize(("said", "line"), [("wait: spni", 6), ("wait: 3", 6), ("wait: [sleep]", 6)])
 def test_a_way_to_wait_that_is_none_is_a_problem_at_its_line(tmp_path, said, line):
     """With what it may have meant."""
