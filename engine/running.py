@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -15,6 +15,7 @@ from penstock.engine.assembly import Assembly
 from penstock.engine.check import check
 from penstock.engine.edge import NeighbourLost
 from penstock.engine.external import ExternalInput, ExternalOutput, OutputData, RunEnded
+from penstock.engine.gate import Gate
 from penstock.engine.local_task import LocalTask
 from penstock.engine.pipeline import Pipeline
 from penstock.engine.plan import PlannedEdge, PlannedNode, PlannedPort
@@ -61,6 +62,7 @@ class Run:
         self._all_finished = trio.Event()
         self._unkept = set(assembly.outputs)  # outputs that the end has to wait for
         self._all_kept = trio.Event()
+        self._gate = Gate()  # for who waits for the end, when it does not come
         self._stopping = self._ending = self._is_over = False
         self._hurry = False  # the grace period has been used, or is not wanted
         self._failure: ServiceError | None = None
@@ -132,8 +134,17 @@ class Run:
     # How it ends
 
     async def wait(self) -> None:
-        """Wait until every source and external input has ended and every node has worked everything off."""
-        await self._all_finished.wait()
+        """Wait until every source and external input has ended and every node has worked everything off.
+
+        Raises:
+            RunEnded: the run was given up before that.
+            NodeExecution: it has failed: what failed it.
+        """
+        if self._all_finished.is_set():
+            await trio.lowlevel.checkpoint()
+            return
+        with self._gate.waiting():
+            await self._all_finished.wait()
 
     async def stop(self, grace_s: float | None = None) -> bool:
         """End sources and external inputs, and work off what is in flight; whether that was done in the grace period.
@@ -143,18 +154,31 @@ class Run:
         Args:
             grace_s: in place of the one of the options.
         """
-        if self._is_over:
-            await trio.lowlevel.checkpoint()
-            return self._is_complete
-        self._stopping = self._stopping or not self._have_streams_ended()
-        for external in self._assembly.inputs.values():
-            external.stop(RunEnded(f"input {external.name!r}: the run was stopped"))
-        self._end_streams()
+        if not self._is_over:
+            self._note_stop()
+            for external in self._assembly.inputs.values():
+                external.stop(RunEnded(f"input {external.name!r}: the run was stopped"))
+            self._end_streams()
         with trio.move_on_after(self._options.grace_s if grace_s is None else grace_s):
-            await self._all_finished.wait()
-            await self._all_kept.wait()
+            with suppress(ServiceError):
+                await self._wait_complete()
         self._hurry = not self._is_complete
         return not self._hurry
+
+    async def drain(self) -> None:
+        """End sources and external inputs, behind what waits to be sent, and wait until everything is worked off.
+
+        As `stop`, but without a limit, and nobody is turned away who waits to send.
+
+        Raises:
+            RunEnded, NodeExecution: as `wait`.
+        """
+        if not self._is_over:
+            self._note_stop()
+            self._end_streams()
+            for external in self._assembly.inputs.values():
+                self._nursery.start_soon(external.end)
+        await self._wait_complete()
 
     def abort(self) -> None:
         """End everything at once, with data in flight."""
@@ -208,8 +232,24 @@ class Run:
         self._shut(self._failure)  # first: whoever waits there is to be told, not only cancelled
         self._nursery.cancel_scope.cancel()
 
+    async def _wait_complete(self) -> None:
+        await self.wait()
+        if not self._all_kept.is_set():
+            with self._gate.waiting():
+                await self._all_kept.wait()
+
+    def _is_own(self, raised: BaseException) -> bool:
+        """Whether all that came out of the block is what this run has told it: its failure, or that it was aborted."""
+        if isinstance(raised, BaseExceptionGroup):
+            return all(map(self._is_own, raised.exceptions))
+        return raised is self._gate.error or isinstance(raised, trio.Cancelled)
+
+    def _note_stop(self) -> None:
+        self._stopping = self._stopping or not self._have_streams_ended()
+
     def _shut(self, error: ServiceError) -> None:
-        """Nothing goes in or comes out any more."""
+        """Nothing goes in or comes out any more, and nobody waits for the end."""
+        self._gate.shut(error)
         for external in self._assembly.inputs.values():
             external.shut(error)
         for output in self._assembly.outputs.values():
@@ -427,7 +467,7 @@ async def open_run(pipeline: Pipeline, options: RunOptions | None = None, *, alo
             # The tasks of a run note their errors and do not raise them: this is the block's own, wrapped by nurseries.
             if raised is None or isinstance(raised, trio.Cancelled):
                 raise
-            if running is None or not _is_only(raised, running.failure):
+            if running is None or not running._is_own(raised):
                 raise raised from raised.__cause__
         if running is not None and running.failure is not None:
             raise running.failure
@@ -449,13 +489,6 @@ def run(pipeline: Pipeline | str | PathLike[str], options: RunOptions | None = N
         return running.report()
 
     return trio.run(main)
-
-
-def _is_only(raised: BaseException, failure: ServiceError | None) -> bool:
-    """Whether everything in an exception is the run's own failure, which `send` and `receive` raise, too."""
-    if isinstance(raised, BaseExceptionGroup):
-        return all(_is_only(member, failure) for member in raised.exceptions)
-    return raised is failure
 
 
 async def _shielded(supervisor: Supervisor) -> None:
