@@ -11,7 +11,7 @@ import trio
 from penstock.executors.codec import Codec
 from penstock.executors.contract import BackpressureTimeout, EndOfStream, RuntimeData, ServiceError
 from penstock.executors.translate import contract_error
-from penstock.shm.errors import EndOfChannel, PeerLost, SharedMemoryError
+from penstock.shm.errors import EdgeFull, EndOfChannel, PeerLost, SharedMemoryError
 from penstock.shm.record import Outgoing
 from penstock.shm.ring import Policy
 from penstock.shm.trio_channel import TrioReceiver, TrioSender
@@ -77,7 +77,7 @@ class LocalEdge:
         """Put a datum in; where there is no room, wait for it or drop one, as the policy says.
 
         Raises:
-            EdgeFailed: there was none within the edge's timeout.
+            EdgeFailed: there was none within the edge's timeout, or at once where the policy is to fail.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         nbytes = data.nbytes
@@ -130,6 +130,10 @@ class LocalEdge:
             self._sent += 1
             self._dropped += 1
             return
+        if self._policy is Policy.ERROR and not self._fits(nbytes):
+            in_flight = len(self._waiting) + len(self._taken)
+            full = EdgeFull(in_flight, self._capacity, self._pending_bytes, self._max_bytes, nbytes)
+            raise EdgeFailed(self.name, contract_error(full, self.name))
         if self._policy is Policy.DROP_OLDEST:  # what is taken is not dropped, and takes no room from what waits
             taken_bytes = sum(self._taken)
             while self._waiting and (

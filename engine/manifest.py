@@ -9,7 +9,7 @@ nodes:
 edges:
   - tone -> out
   - {from: tone, to: out, capacity: 8, max_bytes: 1000000, timeout: 5}
-  - {from: tone, to: meter, policy: latest}     # or drop_oldest, drop_newest; block is the default
+  - {from: tone, to: meter, policy: latest}     # or drop_oldest, drop_newest, error; block is the default
 wait: adaptive              # optional: or sleep, spin (how processes wait for each other)
 executors:                  # optional: where types run that do not say so themselves
   "my.models:*": multiprocess

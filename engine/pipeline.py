@@ -39,6 +39,7 @@ POLICIES = {
     "drop_oldest": Policy.DROP_OLDEST,
     "drop_newest": Policy.DROP_NEWEST,
     "latest": Policy.DROP_OLDEST,
+    "error": Policy.ERROR,
 }
 """What happens on a full edge. `latest` is `drop_oldest` with a capacity of one."""
 
@@ -196,8 +197,8 @@ class Pipeline:
             capacity: data on each edge that were sent and are not done with; 64, or 1 where the policy is `latest`.
             max_bytes: likewise, bytes; a larger datum passes alone.
             timeout_s: how long a node may wait for room, before the run fails with `BackpressureTimeout`.
-            policy: what happens when there is no room: `block` (wait), `drop_oldest`, `drop_newest`, or `latest`, which
-                keeps nothing but the newest datum. The report counts what was dropped.
+            policy: what happens when there is no room: `block` (wait), `drop_oldest`, `drop_newest`, `latest`, which
+                keeps nothing but the newest datum, or `error`: the run fails. The report counts what was dropped.
 
         Raises:
             Validation: these are no steps.

@@ -88,7 +88,7 @@ class SendEnd:
         self.timeout_s: float | None = options.timeout_s
         self.patience: Patience = Patience(options.wait)
         self._words = ring.words
-        self._refuses = ring.policy is Policy.DROP_NEWEST
+        self._policy = ring.policy
         self._largest_batch = max(1, ring.capacity // 2)
         self._batch = 1
         self._bell = bell
@@ -98,6 +98,7 @@ class SendEnd:
         """Publish a message, or drop one, as the edge's policy says; False when it is full and its policy is to block.
 
         Raises:
+            EdgeFull: it is full, and its policy is to fail.
             PeerLost: the reader's process is gone.
             ChannelClosed: `end` was called.
             OutOfSharedMemory: there is no slab for a large payload, and no room for one more.
@@ -106,9 +107,7 @@ class SendEnd:
         ring = self.ring
         nbytes = len(message.payload) + len(message.tail)
         if (ring.free <= 0 or nbytes > ring.free_bytes) and not ring.has_room(nbytes):
-            if self._refuses:
-                ring.refuse()
-            return self._refuses
+            return self._refuse(nbytes)
         if nbytes <= ring.inline_bytes:
             ring.write(message, message.flags)
         else:
@@ -123,7 +122,7 @@ class SendEnd:
 
         Raises:
             WouldBlock: the edge is full.
-            PeerLost, ChannelClosed, OutOfSharedMemory, CorruptSegment: as `offer`.
+            EdgeFull, PeerLost, ChannelClosed, OutOfSharedMemory, CorruptSegment: as `offer`.
         """
         if not self.offer(message):
             raise WouldBlock
@@ -161,6 +160,15 @@ class SendEnd:
         """After waiting: no more rings. Where the reader is fast, the next ring is asked for a larger batch."""
         self.ring.stop_asking()
         self._batch = min(2 * self._batch, self._largest_batch) if waited_ns < _SHORT_WAIT_NS else 1
+
+    def _refuse(self, nbytes: int) -> bool:
+        """What becomes of a message that finds no room: False when its sender is to wait."""
+        if self._policy is Policy.ERROR:
+            raise self.ring.fullness(nbytes)
+        if self._policy is Policy.BLOCK:
+            return False
+        self.ring.refuse()
+        return True
 
     def _write_by_reference(self, message: Outgoing) -> None:
         ring = self.ring

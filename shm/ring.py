@@ -36,6 +36,8 @@ class Policy(enum.IntEnum):
     """The message that does not fit is dropped."""
     DROP_OLDEST = 2
     """The oldest message that nobody has taken is dropped. With a capacity of one that is *latest*."""
+    ERROR = 3
+    """It fails at once."""
 
 
 class Word:

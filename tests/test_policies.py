@@ -12,7 +12,7 @@ from support import MORE, NODES, manifest
 import penstock
 from penstock.engine.edge import EdgeFailed, LocalEdge
 from penstock.engine.problems import PipelineInvalid
-from penstock.executors.contract import RuntimeData
+from penstock.executors.contract import NodeExecution, RuntimeData
 
 COUNT = 300
 CAPACITY = 4
@@ -102,6 +102,32 @@ async def test_who_blocks_loses_nothing(tmp_path, source, sink):
     assert (edge.sent, edge.received, edge.dropped) == (COUNT, COUNT, 0)
 
 
+@PLACES
+async def test_a_full_edge_fails_its_sender_at_once(tmp_path, source, sink):
+    """error: the run fails where the datum did not fit, and says which edge, how full it was, and what helps."""
+    pipeline, gate, kept = held_up(tmp_path, source, sink, "error", from_manifest=source != sink, capacity=CAPACITY)
+    with pytest.raises(NodeExecution) as caught:
+        async with pipeline.open() as run:
+            with trio.fail_after(30):
+                await run.wait()
+    gate.touch()  # for a thread, which a run that has failed leaves behind
+    said = str(caught.value)
+    assert re.match(r"node 'in': .*edge in.out -> hold.in: no room: 4 of 4 data and \d+ of 16777216 bytes", said), said
+    assert "capacity" in said
+    edge = ledger(run)
+    assert (edge.sent, edge.received, edge.dropped, edge.in_flight) == (CAPACITY, 0, 0, CAPACITY)
+    assert (run.report().outcome, kept) == ("failed", [])
+
+
+@PLACES
+async def test_an_edge_that_may_fail_and_need_not_is_like_any_other(tmp_path, source, sink):
+    """error: where there is room nothing is lost."""
+    pipeline, gate, kept = held_up(tmp_path, source, sink, "error", from_manifest=source == sink, capacity=COUNT)
+    edge = await run_until(pipeline, gate, lambda edge: edge.sent == COUNT)
+    assert kept == list(range(COUNT))
+    assert (edge.sent, edge.received, edge.dropped) == (COUNT, COUNT, 0)
+
+
 @pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest", "latest"])
 @pytest.mark.parametrize("wait", ["sleep", "spin"])
 def test_at_full_speed_the_account_is_exact(policy, wait):
@@ -160,6 +186,7 @@ edges:
         ("policy: latest, timeout: 2", ["timeout is for edges that block", "latest"]),
         ("policy: drop_oldest, timeout: 2", ["timeout is for edges that block", "drop_oldest"]),
         ("policy: drop_newest, timeout: 2", ["timeout is for edges that block", "drop_newest"]),
+        ("policy: error, timeout: 2", ["timeout is for edges that block", "error"]),
         ("policy: latest, capacity: 8", ["latest keeps one datum", "drop_oldest"]),
         ("policy: latest, capacity: 64", ["latest keeps one datum", "drop_oldest"]),
         ("capacity: 65536", ["capacity", "65535"]),
