@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from time import monotonic_ns
 from typing import Protocol
 
 import trio
@@ -58,14 +59,22 @@ class LocalEdge:
     """A bounded channel between two tasks; copies nothing. Like a ring, it counts a datum until it is done with."""
 
     def __init__(
-        self, name: str, capacity: int, max_bytes: int, timeout_s: float | None, policy: Policy = Policy.BLOCK
+        self,
+        name: str,
+        capacity: int,
+        max_bytes: int,
+        timeout_s: float | None,
+        policy: Policy = Policy.BLOCK,
+        max_age_s: float | None = None,
     ) -> None:
         self.name = name
         self._policy = policy
         self._capacity = capacity
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
+        self._max_age_ns = int((max_age_s or 0) * 1e9)
         self._waiting: deque[RuntimeData] = deque()
+        self._sent_ns: deque[int] = deque()  # when those were sent, where there is an age to look at
         self._taken: deque[int] = deque()  # sizes of what was received and not acknowledged
         self._pending_bytes = 0
         self._ended = False
@@ -106,11 +115,17 @@ class LocalEdge:
             EndOfStream: there will be none.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
+        if self._max_age_ns:
+            self._drop_the_old()
         while not self._waiting:
             if self._ended:
                 raise EndOfStream
             await self._reader.park()
+            if self._max_age_ns:
+                self._drop_the_old()
         data = self._waiting.popleft()
+        if self._max_age_ns:
+            self._sent_ns.popleft()
         self._taken.append(data.nbytes)
         await trio.lowlevel.cancel_shielded_checkpoint()
         return data
@@ -120,6 +135,11 @@ class LocalEdge:
         self._pending_bytes -= self._taken.popleft()
         self._received += 1
         self._writer.unpark()
+
+    def interrupt(self) -> None:
+        """What nobody has taken yet is stale, and dropped."""
+        while self._waiting:
+            self._drop_oldest()
 
     def statistics(self) -> LocalStatistics:
         in_flight = len(self._waiting) + len(self._taken)
@@ -139,9 +159,20 @@ class LocalEdge:
             while self._waiting and (
                 len(self._waiting) >= self._capacity or self._pending_bytes - taken_bytes + nbytes > self._max_bytes
             ):
-                self._pending_bytes -= self._waiting.popleft().nbytes
-                self._dropped += 1
+                self._drop_oldest()
         self._put(data, nbytes)
+
+    def _drop_the_old(self) -> None:
+        youngest_ns = monotonic_ns() - self._max_age_ns
+        while self._sent_ns and self._sent_ns[0] < youngest_ns:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        self._pending_bytes -= self._waiting.popleft().nbytes
+        self._dropped += 1
+        if self._max_age_ns:
+            self._sent_ns.popleft()
+        self._writer.unpark()
 
     def _fits(self, nbytes: int) -> bool:
         pending = len(self._waiting) + len(self._taken)
@@ -149,6 +180,8 @@ class LocalEdge:
 
     def _put(self, data: RuntimeData, nbytes: int) -> None:
         self._waiting.append(data)
+        if self._max_age_ns:
+            self._sent_ns.append(monotonic_ns())
         self._pending_bytes += nbytes
         self._sent += 1
         self._sent_bytes += nbytes

@@ -88,6 +88,7 @@ class EdgeDecl:
     max_bytes: int = DEFAULT_MAX_BYTES
     timeout_s: float | None = None
     policy: str = "block"
+    max_age_s: float | None = None
     where: Where = field(default_factory=Where)
 
 
@@ -189,6 +190,7 @@ class Pipeline:
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout_s: float | None = None,
         policy: str = "block",
+        max_age_s: float | None = None,
     ) -> Self:
         """Join nodes by edges: `connect("a -> b.port -> c")`, or `connect("a", "b.port", "c")`.
 
@@ -199,6 +201,7 @@ class Pipeline:
             timeout_s: how long a node may wait for room, before the run fails with `BackpressureTimeout`.
             policy: what happens when there is no room: `block` (wait), `drop_oldest`, `drop_newest`, `latest`, which
                 keeps nothing but the newest datum, or `error`: the run fails. The report counts what was dropped.
+            max_age_s: a datum that was sent longer ago is dropped, and counted, when its node would take it.
 
         Raises:
             Validation: these are no steps.
@@ -209,7 +212,7 @@ class Pipeline:
         if capacity is None:
             capacity = 1 if policy == "latest" else DEFAULT_CAPACITY
         for source, target in parse_chain(" -> ".join(map(str, steps))):
-            self.edges.append(EdgeDecl(source, target, capacity, max_bytes, timeout_s, policy, where))
+            self.edges.append(EdgeDecl(source, target, capacity, max_bytes, timeout_s, policy, max_age_s, where))
         return self
 
     def set(self, node_id: str, name: str, value: Any) -> Self:
