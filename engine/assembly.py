@@ -56,7 +56,9 @@ class Assembly:
             if not edge.shared:
                 decl = edge.decl
                 policy = POLICIES[decl.policy]
-                self.local_edges[edge] = LocalEdge(edge.name, decl.capacity, decl.max_bytes, decl.timeout_s, policy)
+                self.local_edges[edge] = LocalEdge(
+                    edge.name, decl.capacity, decl.max_bytes, decl.timeout_s, policy, decl.max_age_s
+                )
         for node in self.plan.nodes:
             if not node.in_worker:
                 self.tasks[node.node_id] = self._local_task(node, wiring)
@@ -90,6 +92,7 @@ class Assembly:
                 max_bytes=decl.max_bytes,
                 timeout_s=decl.timeout_s,
                 policy=POLICIES[decl.policy],
+                max_age_s=decl.max_age_s,
             )
             self.links[edge] = link
             if isinstance(edge.source, PlannedNode) and edge.source.in_worker:

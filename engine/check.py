@@ -226,8 +226,9 @@ class _Checker:
         for name, value in (("capacity", edge.capacity), ("max_bytes", edge.max_bytes)):
             if not isinstance(value, int) or value < 1:
                 self._edge_problem(edge, f"{name} is a whole number of at least 1, not {value!r}")
-        if edge.timeout_s is not None and not _is_duration(edge.timeout_s):
-            self._edge_problem(edge, f"timeout is a number of seconds above 0, not {edge.timeout_s!r}")
+        for name, seconds in (("timeout", edge.timeout_s), ("max_age", edge.max_age_s)):
+            if seconds is not None and not _is_duration(seconds):
+                self._edge_problem(edge, f"{name} is a number of seconds above 0, not {seconds!r}")
         if not isinstance(edge.policy, str) or edge.policy not in POLICIES:
             self._edge_problem(edge, f"there is no policy {edge.policy!r}: {did_you_mean(str(edge.policy), POLICIES)}")
         elif edge.policy != "block" and edge.timeout_s is not None:

@@ -24,7 +24,8 @@ class RunEnded(ServiceError):
 class ExternalInput:
     """An input of the pipeline: data go from here into the edges of nodes.
 
-    A call that is cancelled, or raises, has sent nothing: to none of several edges.
+    A call that is cancelled, or raises, has sent nothing: to none of several edges (unless one of them has the policy
+    `error`, and fails).
     """
 
     def __init__(self, name: str, accepted: frozenset[DataType], outputs: Outputs, session_id: str) -> None:

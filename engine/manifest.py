@@ -9,7 +9,8 @@ nodes:
 edges:
   - tone -> out
   - {from: tone, to: out, capacity: 8, max_bytes: 1000000, timeout: 5}
-  - {from: tone, to: meter, policy: latest}     # or drop_oldest, drop_newest; block is the default
+  - {from: tone, to: meter, policy: latest}     # or drop_oldest, drop_newest, error; block is the default
+  - {from: tone, to: asr, max_age: 0.5}         # what waited for longer is dropped
 inputs:                     # optional: what the program sends (`run.send`); a pipeline with it is run by a program
   mic: asr.in               # or a list, or {to: asr.in, capacity: 8}, with the keys of an edge
 outputs:
@@ -41,7 +42,7 @@ __all__ = ["load"]
 
 _TOP = {"penstock", "name", "nodes", "edges", "inputs", "outputs", "executors", "wait"}
 _NODE = {"type", "params", "executor", "thread", "init_timeout", "limits"}
-_EDGE = {"from", "to", "capacity", "max_bytes", "timeout", "policy"}
+_EDGE = {"from", "to", "capacity", "max_bytes", "max_age", "timeout", "policy"}
 
 
 def load(path: str | os.PathLike[str]) -> Pipeline:
@@ -198,6 +199,7 @@ class _Reader:
         edge.capacity = self._typed(said, "capacity", int, edge.capacity, "a whole number of data")
         edge.max_bytes = self._typed(said, "max_bytes", int, edge.max_bytes, "a whole number of bytes")
         edge.timeout_s = self._typed(said, "timeout", (int, float), None, "a number of seconds")
+        edge.max_age_s = self._typed(said, "max_age", (int, float), None, "a number of seconds")
         edge.policy = self._typed(said, "policy", str, edge.policy, "the name of one")
         if edge.policy == "latest" and "capacity" not in said:
             edge.capacity = 1

@@ -39,6 +39,7 @@ POLICIES = {
     "drop_oldest": Policy.DROP_OLDEST,
     "drop_newest": Policy.DROP_NEWEST,
     "latest": Policy.DROP_OLDEST,
+    "error": Policy.ERROR,
 }
 """What happens on a full edge. `latest` is `drop_oldest` with a capacity of one."""
 
@@ -87,6 +88,7 @@ class EdgeDecl:
     max_bytes: int = DEFAULT_MAX_BYTES
     timeout_s: float | None = None
     policy: str = "block"
+    max_age_s: float | None = None
     where: Where = field(default_factory=Where)
 
 
@@ -192,6 +194,7 @@ class Pipeline:
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout_s: float | None = None,
         policy: str = "block",
+        max_age_s: float | None = None,
     ) -> Self:
         """Join nodes by edges: `connect("a -> b.port -> c")`, or `connect("a", "b.port", "c")`.
 
@@ -200,8 +203,9 @@ class Pipeline:
             capacity: data on each edge that were sent and are not done with; 64, or 1 where the policy is `latest`.
             max_bytes: likewise, bytes; a larger datum passes alone.
             timeout_s: how long a node may wait for room, before the run fails with `BackpressureTimeout`.
-            policy: what happens when there is no room: `block` (wait), `drop_oldest`, `drop_newest`, or `latest`, which
-                keeps nothing but the newest datum. The report counts what was dropped.
+            policy: what happens when there is no room: `block` (wait), `drop_oldest`, `drop_newest`, `latest`, which
+                keeps nothing but the newest datum, or `error`: the run fails. The report counts what was dropped.
+            max_age_s: a datum that was sent longer ago is dropped, and counted, when its node would take it.
 
         Raises:
             Validation: these are no steps.
@@ -209,7 +213,7 @@ class Pipeline:
         where = _caller()
         if not steps:
             raise Validation('connect() needs nodes, as in connect("a -> b")')
-        bounds = (_capacity_of(policy, capacity), max_bytes, timeout_s, policy, where)
+        bounds = (_capacity_of(policy, capacity), max_bytes, timeout_s, policy, max_age_s, where)
         for source, target in parse_chain(" -> ".join(map(str, steps))):
             self.edges.append(EdgeDecl(source, target, *bounds))
         return self
@@ -222,6 +226,7 @@ class Pipeline:
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout_s: float | None = None,
         policy: str = "block",
+        max_age_s: float | None = None,
     ) -> Self:
         """Let the program feed the pipeline: `input("mic", "asr.in")`, then `await run.send("mic", data)`.
 
@@ -232,6 +237,7 @@ class Pipeline:
             max_bytes: likewise.
             timeout_s: likewise; it is told to who sends, and the run goes on.
             policy: likewise.
+            max_age_s: likewise.
 
         Raises:
             Validation: there is no target.
@@ -239,7 +245,7 @@ class Pipeline:
         where = _caller()
         if not isinstance(name, str) or not targets:
             raise Validation('input() needs a name and where its data go, as in input("mic", "asr.in")')
-        bounds = (_capacity_of(policy, capacity), max_bytes, timeout_s, policy, where)
+        bounds = (_capacity_of(policy, capacity), max_bytes, timeout_s, policy, max_age_s, where)
         self.inputs += [EdgeDecl(PortRef(name), PortRef.parse(str(target)), *bounds) for target in targets]
         return self
 
@@ -252,6 +258,7 @@ class Pipeline:
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout_s: float | None = None,
         policy: str = "block",
+        max_age_s: float | None = None,
     ) -> Self:
         """Let the program read from the pipeline: `output("text", "asr.out")`, then `await run.receive("text")`.
 
@@ -262,6 +269,7 @@ class Pipeline:
             max_bytes: likewise.
             timeout_s: likewise.
             policy: likewise.
+            max_age_s: likewise.
 
         Raises:
             Validation: there is no source.
@@ -269,7 +277,7 @@ class Pipeline:
         where = _caller()
         if not isinstance(name, str) or not isinstance(source, str):
             raise Validation('output() needs a name and where its data come from, as in output("text", "asr.out")')
-        bounds = (_capacity_of(policy, capacity), max_bytes, timeout_s, policy, where)
+        bounds = (_capacity_of(policy, capacity), max_bytes, timeout_s, policy, max_age_s, where)
         self.outputs.append(EdgeDecl(PortRef.parse(source), PortRef(name), *bounds))
         return self
 

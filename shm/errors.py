@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "ChannelClosed",
     "CorruptSegment",
+    "EdgeFull",
     "EndOfChannel",
     "Interrupted",
     "OutOfSharedMemory",
@@ -42,6 +43,17 @@ class SendTimeout(SharedMemoryError):
     def __init__(self, timeout_s: float) -> None:
         super().__init__(f"no room within {timeout_s:g} s")
         self.timeout_s = timeout_s
+
+
+class EdgeFull(SharedMemoryError):
+    """There is no room, and the edge's policy is not to wait for any; the text says how full it is, and the remedy."""
+
+    def __init__(self, in_flight: int, capacity: int, in_flight_bytes: int, max_bytes: int, nbytes: int) -> None:
+        super().__init__(
+            f"no room: {in_flight} of {capacity} data and {in_flight_bytes} of {max_bytes} bytes are in flight, and "
+            f"{nbytes} bytes were to follow; give it a larger capacity or max_bytes, or a policy that waits (block) "
+            "or drops"
+        )
 
 
 class Interrupted(SharedMemoryError):

@@ -2,15 +2,22 @@
 
 The reader *acknowledges* a record after it is done with it, so the ring is also the log from which another reader goes
 on. It may take several before it acknowledges the first.
+
+It *discards* a record, instead of giving it to anybody, that is too old or that the engine has declared stale: that is
+an acknowledgement which counts one more in DISCARDED. Those are two words, of which the one that belongs to ACK (by the
+parity) counts; outside of `discard` both are equal, so an acknowledgement need not touch them. Whoever dies in a
+discard leaves the right one, and its successor makes the other equal: received = ACK - DISCARDED, exactly.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import monotonic_ns
 from typing import Final
 
 from penstock.shm.errors import ChannelClosed, CorruptSegment, EndOfChannel, PeerLost
 from penstock.shm.fence import WEAK_ORDER, fence_stores
-from penstock.shm.record import HEADER, HEADER_BYTES, MAGIC, Flag, Header, Kind
+from penstock.shm.record import HEADER, HEADER_BYTES, MAGIC, Field, Flag, Header, Kind
 from penstock.shm.ring import Ring, Word
 
 __all__ = ["RingReader", "read_header"]
@@ -19,6 +26,9 @@ _HEAD: Final = Word.HEAD
 _ENDED: Final = Word.ENDED
 _ACK: Final = Word.ACK
 _WRITER_LOST: Final = Word.WRITER_LOST
+_DISCARDED: Final = Word.DISCARDED
+_STALE_BELOW: Final = Word.STALE_BELOW
+_PUBLISHED_NS: Final = Field.PUBLISHED_NS
 _LAST_KIND: Final = Kind.COMPLETION
 _ALL_FLAGS: Final = Flag.LAST_OF_CAUSE | Flag.SLAB | Flag.TAIL_IN_SLAB
 
@@ -31,7 +41,23 @@ class RingReader:
         contents_at: where the contents of the slot begin whose header `peek` gave.
     """
 
-    def __init__(self, ring: Ring) -> None:
+    def __init__(
+        self,
+        ring: Ring,
+        max_age_ns: int = 0,
+        on_discard: Callable[[Header, int | None], None] = lambda _, __: None,
+    ) -> None:
+        """Take the reading side.
+
+        Args:
+            ring: the ring.
+            max_age_ns: records that were published longer ago are discarded; 0: none is too old.
+            on_discard: called with the header of a record that nobody gets, and the new position of ACK. Without one
+                `discard` is due when the records before it, which were taken, are acknowledged.
+
+        Raises:
+            CorruptSegment: what stands in the ring makes no sense.
+        """
         self.ring = ring
         self.words: memoryview = ring.words
         self._view = ring.view
@@ -41,6 +67,12 @@ class RingReader:
         self._places = ring.places
         self._capacity = ring.capacity
         self._head = self.next
+        self._max_age_ns = max_age_ns
+        self._on_discard = on_discard
+        self._discarded: int = self.words[_DISCARDED + (self.next & 1)]
+        if self._discarded > self.next:
+            raise CorruptSegment(f"ring {ring.segment.name}: {self._discarded} discarded of {self.next}")
+        self.words[_DISCARDED + (~self.next & 1)] = self._discarded
 
     def has_news(self) -> bool:
         """Whether `peek` would give a record, or raise."""
@@ -56,16 +88,10 @@ class RingReader:
             CorruptSegment: it makes no sense.
         """
         position = self.next
-        if position == self._head:
-            head = self.words[_HEAD]
-            if head == position:
-                self._see_end()
+        if position == self._head or position < self.words[_STALE_BELOW]:
+            if not self._look():
                 return None
-            if not position < head <= self.acknowledged + self._capacity:
-                raise CorruptSegment(f"the writer is at {head}, the reader at {position}, of {self._capacity} slots")
-            if WEAK_ORDER:
-                fence_stores()
-            self._head = head
+            position = self.next
         at = self._places[position % self._capacity]
         header = HEADER.unpack_from(self._view, at)
         if header[0] != MAGIC or header[4] != position or not 0 < header[1] <= _LAST_KIND or header[2] > _ALL_FLAGS:
@@ -90,6 +116,44 @@ class RingReader:
             fence_stores()
         self.words[_ACK] = acknowledged
         return acknowledged
+
+    def discard(self) -> int:
+        """The oldest record is done with, and nobody got it: it counts as dropped. The new position of ACK."""
+        words = self.words
+        self._discarded = discarded = self._discarded + 1
+        self.acknowledged = acknowledged = self.acknowledged + 1
+        words[_DISCARDED + (acknowledged & 1)] = discarded
+        fence_stores()
+        words[_ACK] = acknowledged
+        fence_stores()
+        words[_DISCARDED + (~acknowledged & 1)] = discarded
+        return acknowledged
+
+    def _look(self) -> bool:
+        """See how far the writer is, and pass over what nobody is to get; whether there is a record behind that."""
+        words, max_age_ns = self.words, self._max_age_ns
+        while True:
+            stale_below = words[_STALE_BELOW]
+            if WEAK_ORDER:
+                fence_stores()
+            position, head = self.next, words[_HEAD]
+            if head == position:
+                self._see_end()
+                return False
+            if not position < head <= self.acknowledged + self._capacity:
+                raise CorruptSegment(f"the writer is at {head}, the reader at {position}, of {self._capacity} slots")
+            if stale_below > head:
+                raise CorruptSegment(f"everything below {stale_below} is stale, and the writer is at {head}")
+            if WEAK_ORDER:
+                fence_stores()
+            self._head = position + 1 if max_age_ns else head  # so that each record's age is looked at
+            if position >= stale_below and not max_age_ns:
+                return True
+            header = read_header(self._view, self._places[position % self._capacity], position)
+            if position >= stale_below and monotonic_ns() - header[_PUBLISHED_NS] <= max_age_ns:
+                return True
+            self.next = position + 1
+            self._on_discard(header, self.discard() if self.acknowledged == position else None)
 
     def _see_end(self) -> None:
         """Raise if that was all: nothing is published after ENDED, and after the loss of the writer."""

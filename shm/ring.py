@@ -36,6 +36,8 @@ class Policy(enum.IntEnum):
     """The message that does not fit is dropped."""
     DROP_OLDEST = 2
     """The oldest message that nobody has taken is dropped. With a capacity of one that is *latest*."""
+    ERROR = 3
+    """It fails at once."""
 
 
 class Word:
@@ -44,9 +46,12 @@ class Word:
     MAGIC, CAPACITY, SLOT_BYTES, POLICY = 0, 1, 2, 3
     HEAD, ENDED, WRITER_WAITING, SENT_BYTES, REFUSED, EVICT = 8, 9, 10, 11, 13, 14  # the writer's
     """SENT_BYTES are two words, of which the one that belongs to HEAD counts. WRITER_WAITING: see `writing`."""
-    ACK, READER_WAITING, RECEIVED, CLAIM, VALID = 16, 17, 18, 20, 21  # the reader's
-    """RECEIVED are two words, and they, CLAIM and VALID belong to a ring that drops its oldest: see `dropping`."""
+    ACK, READER_WAITING, RECEIVED, CLAIM, VALID, DISCARDED = 16, 17, 18, 20, 21, 22  # the reader's
+    """RECEIVED are two words, and they, CLAIM and VALID belong to a ring that drops its oldest: see `dropping`.
+    DISCARDED are two words, of a ring that keeps what it has: see `reading`."""
     WRITER_LOST, READER_LOST = 24, 25  # the supervisor's
+    STALE_BELOW = 32  # the engine's
+    """The reader discards what was published under a lower number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,7 @@ class RingStatistics:
     received: int
     """Messages that the reader is done with."""
     dropped: int
-    """By the ring's policy."""
+    """By the ring's policy, or discarded by the reader: too old, or interrupted."""
     in_flight: int
     sent_bytes: int
     """Bytes of the published payloads."""
@@ -164,6 +169,10 @@ class Ring:
         """Say that the reader's process is gone; ring the writer's bell afterwards."""
         self.words[Word.READER_LOST] = 1
 
+    def interrupt(self) -> None:
+        """What is in the ring is stale: its reader discards what it has not taken yet."""
+        self.words[Word.STALE_BELOW] = self.words[Word.HEAD]
+
     def statistics(self) -> RingStatistics:
         """What the words say now: exact, also while both sides are at work."""
         words = self.words
@@ -190,7 +199,9 @@ class Ring:
 
     def _look(self, acknowledged: int, _: int) -> tuple[int, int, int]:
         """(received, dropped, in flight)."""
-        return acknowledged, self.words[Word.REFUSED], self.words[Word.HEAD] - acknowledged
+        words = self.words
+        discarded = words[Word.DISCARDED + (acknowledged & 1)]
+        return acknowledged - discarded, discarded + words[Word.REFUSED], words[Word.HEAD] - acknowledged
 
     def _look_for_gaps(self, acknowledged: int, evicted: int) -> tuple[int, int, int]:
         """(received, dropped, in flight): what lies behind both positions and was not received was dropped.

@@ -26,7 +26,7 @@ class TrioSender(SendEnd):
 
         Raises:
             SendTimeout: there was none within the edge's `timeout_s`.
-            PeerLost, ChannelClosed, OutOfSharedMemory, CorruptSegment: as `offer`.
+            EdgeFull, PeerLost, ChannelClosed, OutOfSharedMemory, CorruptSegment: as `offer`.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.offer(message):

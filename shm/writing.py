@@ -12,7 +12,7 @@ import struct
 from time import monotonic_ns
 from typing import Final
 
-from penstock.shm.errors import ChannelClosed, CorruptSegment, PeerLost
+from penstock.shm.errors import ChannelClosed, CorruptSegment, EdgeFull, PeerLost
 from penstock.shm.fence import WEAK_ORDER, fence_stores
 from penstock.shm.record import HEADER, HEADER_BYTES, MAGIC, Flag, Outgoing
 from penstock.shm.ring import Ring, Word
@@ -148,6 +148,11 @@ class RingWriter:
         if WEAK_ORDER:
             fence_stores()
         words[_HEAD] = head
+
+    def fullness(self, nbytes: int) -> EdgeFull:
+        """How full it was at the last look, for a message that did not fit."""
+        in_flight_bytes = self._total_bytes - self._acked_bytes
+        return EdgeFull(self.head - self._acked, self._capacity, in_flight_bytes, self._max_bytes, nbytes)
 
     def refuse(self) -> None:
         """Count a message that was dropped because there was no room for it."""

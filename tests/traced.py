@@ -232,7 +232,7 @@ class _RecordingHeader:
         return HEADER.unpack_from(getattr(view, "real", view), at)
 
 
-_PAIRS = ("SENT_BYTES", "RECEIVED")
+_PAIRS = ("SENT_BYTES", "RECEIVED", "DISCARDED")
 _NAMES = {value: name for name, value in vars(Word).items() if isinstance(value, int) and name not in _PAIRS}
 
 

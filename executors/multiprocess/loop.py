@@ -338,5 +338,10 @@ def _ring(spec: LinkSpec) -> Ring:
 
 def _options(spec: LinkSpec) -> EdgeOptions:
     return EdgeOptions(
-        name=spec.name, lane=spec.lane, max_bytes=spec.max_bytes, timeout_s=spec.timeout_s, wait=spec.wait
+        name=spec.name,
+        lane=spec.lane,
+        max_bytes=spec.max_bytes,
+        timeout_s=spec.timeout_s,
+        max_age_s=spec.max_age_s,
+        wait=spec.wait,
     )

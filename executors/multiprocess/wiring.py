@@ -70,6 +70,10 @@ class Link:
     def statistics(self) -> RingStatistics:
         return self.ring.statistics()
 
+    def interrupt(self) -> None:
+        """What nobody has taken yet is stale, and dropped when its reader comes to it."""
+        self.ring.interrupt()
+
     def _spec(self, port: str | None, peer: Party) -> LinkSpec:
         return LinkSpec(
             self.name,
@@ -80,6 +84,7 @@ class Link:
             self.options.lane,
             self.options.max_bytes,
             self.options.timeout_s,
+            self.options.max_age_s,
             self.options.wait,
         )
 
@@ -122,6 +127,7 @@ class Wiring:
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout_s: float | None = None,
         policy: Policy = Policy.BLOCK,
+        max_age_s: float | None = None,
     ) -> Link:
         """A ring from one party to another.
 
@@ -135,7 +141,14 @@ class Wiring:
             segment = self._owner.create(suffix, geometry.segment_bytes, what=f"the ring of edge {name}")
         except OutOfSharedMemory as error:
             raise AllocationFailed(str(error)) from error
-        options = EdgeOptions(name=name, lane=writer.lanes, max_bytes=max_bytes, timeout_s=timeout_s, wait=self._wait)
+        options = EdgeOptions(
+            name=name,
+            lane=writer.lanes,
+            max_bytes=max_bytes,
+            timeout_s=timeout_s,
+            max_age_s=max_age_s,
+            wait=self._wait,
+        )
         link = Link(name, writer, reader, Ring.format(segment, geometry), options)
         writer.lanes += 1
         writer.links_out.append(link)
