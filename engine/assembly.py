@@ -29,6 +29,7 @@ class Assembly:
         tasks: the nodes of this process.
         workers: the supervisors of the others.
         local_edges, links: every edge of the plan is one of them.
+        receivers: of those edges that are read in this process.
         inputs, outputs: the external ones, by name.
     """
 
@@ -38,6 +39,7 @@ class Assembly:
     workers: dict[str, Supervisor] = field(default_factory=dict)
     local_edges: dict[PlannedEdge, LocalEdge] = field(default_factory=dict)
     links: dict[PlannedEdge, Link] = field(default_factory=dict)
+    receivers: dict[PlannedEdge, EdgeReceiver] = field(default_factory=dict)
     inputs: dict[str, ExternalInput] = field(default_factory=dict)
     outputs: dict[str, ExternalOutput] = field(default_factory=dict)
     _launches: dict[str, Launch] = field(default_factory=dict)
@@ -126,7 +128,11 @@ class Assembly:
         return outputs
 
     def _receiver(self, edge: PlannedEdge, wiring: Wiring | None) -> EdgeReceiver:
-        if not edge.shared:
-            return self.local_edges[edge]
-        assert wiring is not None
-        return RingReceiverEnd(wiring.receiver(self.links[edge]), Codec(edge.name))
+        receiver: EdgeReceiver
+        if edge.shared:
+            assert wiring is not None
+            receiver = RingReceiverEnd(wiring.receiver(self.links[edge]), Codec(edge.name))
+        else:
+            receiver = self.local_edges[edge]
+        self.receivers[edge] = receiver
+        return receiver

@@ -160,7 +160,7 @@ class ExternalOutput:
             raise trio.WouldBlock from None
         except trio.EndOfChannel:
             raise EndOfStream from None
-        self._receiver.acknowledge()
+        self._receiver.acknowledge()  # nobody could interrupt it since it was taken
         return data
 
     async def keep_rest(self) -> None:
@@ -169,8 +169,7 @@ class ExternalOutput:
             keep, self._rest = trio.open_memory_channel[RuntimeData](float("inf"))
         try:
             while True:
-                keep.send_nowait(await self._receiver.receive())
-                self._receiver.acknowledge()
+                keep.send_nowait(await self._receive())
         except EndOfStream:
             keep.close()
         except NeighbourLost:
@@ -184,13 +183,20 @@ class ExternalOutput:
         try:
             if self._rest is not None:
                 return await self._rest.receive()
-            data = await self._receiver.receive()
+            return await self._receive()
         except NeighbourLost:
             await trio.sleep_forever()  # as above; it shuts the gate
         except trio.EndOfChannel:
             raise EndOfStream from None
-        self._receiver.acknowledge()
-        return data
+
+    async def _receive(self) -> RuntimeData:
+        """Off the edge, but for what was interrupted before it got here."""
+        while True:
+            data = await self._receiver.receive()
+            is_stale = self._receiver.is_stale
+            self._receiver.acknowledge()
+            if not is_stale:
+                return data
 
 
 class OutputData(AsyncIterator[RuntimeData]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import trio
 
@@ -80,6 +81,12 @@ class LocalTask:
         self._emitting = self._stop_after_emit = False
         self._emit_ns = 0
         self._initialized = False
+        self._scopes: dict[EdgeReceiver, trio.CancelScope] = {}
+        self._unheard = False  # an interrupt that the node does not know of yet
+        self._in_call = False
+        self._held: trio.Event | None = None  # the node is being configured: it gets no datum meanwhile
+        self._configuring = trio.Lock()
+        self._between = trio.lowlevel.ParkingLot()
         self.processed: int = 0
         self.busy_ns: int = 0
 
@@ -113,19 +120,64 @@ class LocalTask:
         if not self._emitting:
             self._source_scope.cancel()
 
+    def interrupt(self, edge: EdgeReceiver) -> None:
+        """What stands on this one of its edges, and what the node has in hand from it, is stale."""
+        edge.interrupt()
+        self._unheard = True
+        if self._node.in_thread:  # it can not be stopped, only not be listened to
+            if edge.is_stale:
+                self._node.give_up()
+        elif edge in self._scopes:
+            self._scopes[edge].cancel()
+
+    async def configure(self, params: Mapping[str, Any]) -> None:
+        """Give the node other parameters, between two data; a source at once, as it waits for its next one.
+
+        Raises:
+            NodeExecution: its `configure` failed.
+        """
+        async with self._configuring:
+            while self._in_call:
+                await self._between.park()
+            self._held = trio.Event()
+            try:
+                await self._node.configure(params)
+            finally:
+                self._held.set()
+                self._held = None
+
     async def _consume(self, port: str, edge: EdgeReceiver) -> None:
+        while True:
+            with trio.CancelScope() as self._scopes[edge]:
+                await self._consume_to_the_end(port, edge)
+                return
+            while edge.is_stale:  # interrupted, with a datum in hand
+                edge.acknowledge()
+            if self._turn is None:
+                await self._tell_of_interrupt()
+            else:
+                async with self._turn:
+                    await self._tell_of_interrupt()
+
+    async def _consume_to_the_end(self, port: str, edge: EdgeReceiver) -> None:
         while True:
             try:
                 data = await edge.receive()
             except EndOfStream:
                 return
             if self._turn is None:
-                await self._process(data, port)
+                await self._process(data, port, edge)
             else:
                 async with self._turn:
-                    await self._process(data, port)
+                    await self._process(data, port, edge)
             del data  # a view in it must not outlive its acknowledgement by our doing
             edge.acknowledge()
+
+    async def _tell_of_interrupt(self) -> None:
+        """Let the node throw away what it holds back of the stale data, before it gets a new one."""
+        if self._unheard:
+            self._unheard = False
+            await self._node.interrupt()
 
     async def _consume_all(self) -> None:
         """Take from several edges as they come; the node works on one datum at a time."""
@@ -144,9 +196,20 @@ class LocalTask:
         if errors:
             raise errors[0]
 
-    async def _process(self, data: RuntimeData, port: str) -> None:
+    async def _process(self, data: RuntimeData, port: str, edge: EdgeReceiver) -> None:
+        while self._held is not None:
+            await self._held.wait()
+        if self._unheard and self._node.in_thread:
+            await self._tell_of_interrupt()
+        if edge.is_stale:
+            return
         start, waited = time.perf_counter_ns(), self._emit_ns
-        await self._node.process(data, self._emit, port)
+        self._in_call = True
+        try:
+            await self._node.process(data, self._emit, port)
+        finally:
+            self._in_call = False
+            self._between.unpark_all()
         self.busy_ns += time.perf_counter_ns() - start - (self._emit_ns - waited)
         self.processed += 1
 

@@ -13,15 +13,16 @@ import trio
 
 from penstock.engine.assembly import Assembly
 from penstock.engine.check import check
+from penstock.engine.control import changed_params, edges_at_and_behind, node_of
 from penstock.engine.edge import NeighbourLost
-from penstock.engine.external import ExternalInput, ExternalOutput, OutputData, RunEnded
+from penstock.engine.external import ExternalOutput, RunEnded
 from penstock.engine.gate import Gate
 from penstock.engine.local_task import LocalTask
 from penstock.engine.pipeline import Pipeline
 from penstock.engine.plan import PlannedEdge, PlannedNode, PlannedPort
-from penstock.engine.problems import did_you_mean
+from penstock.engine.ports import Ports
 from penstock.engine.report import EdgeReport, NodeReport, Report
-from penstock.executors.contract import NodeExecution, RuntimeData, ServiceError, Validation
+from penstock.executors.contract import NodeExecution, ServiceError
 from penstock.executors.multiprocess.supervisor import OnOutput, Supervisor, print_output
 from penstock.executors.multiprocess.wiring import Wiring
 from penstock.shm.ring import Word
@@ -49,10 +50,11 @@ class RunOptions:
     session_id: str | None = None
 
 
-class Run:
+class Run(Ports):
     """A running pipeline, from `async with pipeline.open() as run:`."""
 
     def __init__(self, assembly: Assembly, options: RunOptions, nursery: trio.Nursery) -> None:
+        super().__init__(assembly.inputs, assembly.outputs)
         self._assembly = assembly
         self._options = options
         self._nursery = nursery
@@ -70,66 +72,6 @@ class Run:
             self._all_finished.set()
         if not self._unkept:
             self._all_kept.set()
-
-    # What goes in, and what comes out
-
-    async def send(self, name: str, data: Any) -> None:
-        """Send a datum to an external input, waiting for room. A cancelled call has sent nothing.
-
-        Args:
-            name: of the input.
-            data: a datum; or a `str` for text, an array for a tensor, anything else for JSON.
-
-        Raises:
-            RunEnded: the input was ended, or the run.
-            NodeExecution: the run has failed: what failed it.
-            EdgeFailed: there was no room within the edge's timeout; nothing was sent, and the run goes on.
-            TypeMismatch, Validation: the input does not take that, or there is no such input.
-        """
-        await self._input(name).send(data)
-
-    def send_nowait(self, name: str, data: Any) -> None:
-        """Send a datum to an external input now.
-
-        Raises:
-            trio.WouldBlock: there is no room, or somebody waits for it already.
-            RunEnded, NodeExecution, TypeMismatch, Validation: as `send`.
-        """
-        self._input(name).send_nowait(data)
-
-    async def end(self, name: str) -> None:
-        """End the stream of an external input, behind what others wait to send. Idempotent."""
-        await self._input(name).end()
-
-    async def receive(self, name: str) -> RuntimeData:
-        """The next datum of an external output, waiting for it. A cancelled call has taken nothing.
-
-        Also after the run has ended in good order, until everything was received.
-
-        Raises:
-            EndOfStream: there will be none.
-            RunEnded: the run was aborted.
-            NodeExecution: the run has failed: what failed it.
-            Validation: there is no such output.
-        """
-        return await self._output(name).receive()
-
-    def receive_nowait(self, name: str) -> RuntimeData:
-        """The next datum of an external output, if it is there.
-
-        Raises:
-            trio.WouldBlock: it is not, or somebody waits for it already.
-            EndOfStream, RunEnded, NodeExecution, Validation: as `receive`.
-        """
-        return self._output(name).receive_nowait()
-
-    def outputs(self, name: str) -> AsyncIterator[RuntimeData]:
-        """`async for data in run.outputs("text")`: what `receive` gives, until the stream ends.
-
-        Raises:
-            Validation: there is no such output.
-        """
-        return OutputData(self._output(name))
 
     # How it ends
 
@@ -156,7 +98,7 @@ class Run:
         """
         if not self._is_over:
             self._note_stop()
-            for external in self._assembly.inputs.values():
+            for external in self._inputs.values():
                 external.stop(RunEnded(f"input {external.name!r}: the run was stopped"))
             self._end_streams()
         with trio.move_on_after(self._options.grace_s if grace_s is None else grace_s):
@@ -176,9 +118,40 @@ class Run:
         if not self._is_over:
             self._note_stop()
             self._end_streams()
-            for external in self._assembly.inputs.values():
+            for external in self._inputs.values():
                 self._nursery.start_soon(external.end)
         await self._wait_complete()
+
+    async def configure(self, node_id: str, /, **params: Any) -> None:
+        """Give a node other parameters, between two data: by its `configure`; a function has them with its next datum.
+
+        Raises:
+            Validation: there is no such node or parameter, a value is of another type, or the node can not be
+                configured. Nothing has changed.
+            NodeExecution: its `configure` failed. The run goes on.
+        """
+        changed = changed_params(node_of(self._assembly.plan, node_id), params)
+        await self._assembly.tasks[node_id].configure(changed)
+
+    def interrupt(self, node_id: str) -> None:
+        """Make everything stale that is at and behind a node (barge-in): dropped, and counted.
+
+        Data on the edges into the node and on all edges behind it are dropped. A native node that works on such a datum
+        is cancelled where it waits (async nodes, generators, and whoever waits for room; who must not be shields itself
+        as in any trio program); a thread or a worker comes to the end of its call, a thread's outputs are not taken any
+        more. Nodes with an `interrupt` method hear of it before their next datum. What is sent afterwards is new.
+
+        Raises:
+            Validation: there is no such node.
+        """
+        assembly = self._assembly
+        for edge in edges_at_and_behind(node_of(assembly.plan, node_id)):
+            if edge in assembly.links:
+                assembly.links[edge].interrupt()
+            if isinstance(edge.target, PlannedPort):
+                assembly.receivers[edge].interrupt()
+            elif not edge.target.in_worker:
+                assembly.tasks[edge.target.node_id].interrupt(assembly.receivers[edge])
 
     def abort(self) -> None:
         """End everything at once, with data in flight."""
@@ -214,18 +187,6 @@ class Run:
     def _is_complete(self) -> bool:
         return self._all_finished.is_set() and self._all_kept.is_set()
 
-    def _input(self, name: str) -> ExternalInput:
-        inputs = self._assembly.inputs
-        if name not in inputs:
-            raise Validation(f"there is no input {name!r}: {did_you_mean(name, inputs)}")
-        return inputs[name]
-
-    def _output(self, name: str) -> ExternalOutput:
-        outputs = self._assembly.outputs
-        if name not in outputs:
-            raise Validation(f"there is no output {name!r}: {did_you_mean(name, outputs)}")
-        return outputs[name]
-
     def _fail(self, error: ServiceError) -> None:
         if self._failure is None:
             self._failure = error
@@ -250,22 +211,19 @@ class Run:
     def _shut(self, error: ServiceError) -> None:
         """Nothing goes in or comes out any more, and nobody waits for the end."""
         self._gate.shut(error)
-        for external in self._assembly.inputs.values():
-            external.shut(error)
-        for output in self._assembly.outputs.values():
-            output.shut(error)
+        self._shut_ports(error)
 
     def _end_external(self) -> None:
         """Nothing goes in any more; if everything was worked off, what is still unread can be received."""
         over = RunEnded("the run has ended")
         if not self._is_complete:
             self._shut(over)
-        for external in self._assembly.inputs.values():
+        for external in self._inputs.values():
             external.shut(over)
 
     def _have_streams_ended(self) -> bool:
         """Whether every source and external input has ended by itself, so that there is nothing to stop."""
-        if not all(external.has_ended for external in self._assembly.inputs.values()):
+        if not all(external.has_ended for external in self._inputs.values()):
             return False
         for node in self._assembly.plan.nodes:
             if node.is_source and node.node_id in self._unfinished:
@@ -281,7 +239,7 @@ class Run:
                 self._stop_source(node)
         if not self._ending:
             self._ending = True
-            for output in self._assembly.outputs.values():
+            for output in self._outputs.values():
                 self._nursery.start_soon(self._keep_rest, output)
 
     async def _keep_rest(self, output: ExternalOutput) -> None:
@@ -412,7 +370,7 @@ class Run:
     def _edge_report(self, edge: PlannedEdge) -> EdgeReport:
         link = self._assembly.links.get(edge)
         statistics = self._assembly.local_edges[edge].statistics() if link is None else link.statistics()
-        unread = self._assembly.outputs[edge.target.name].unread if isinstance(edge.target, PlannedPort) else 0
+        unread = self._outputs[edge.target.name].unread if isinstance(edge.target, PlannedPort) else 0
         return EdgeReport(
             edge.name,
             "channel" if link is None else "ring",

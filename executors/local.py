@@ -24,6 +24,10 @@ _CLOSING_S = 5.0
 """How long a generator of a node may take to close."""
 
 
+class _GivenUp(Exception):
+    """Raised in a thread that emits for a call that nobody listens to any more."""
+
+
 class _Gate:
     """Where a thread emits: shut once its call was given up, so that nothing is sent behind the end of a run."""
 
@@ -37,7 +41,7 @@ class _Gate:
             with trio.CancelScope() as self._scope:
                 await self._emit(port, data)
                 return
-        raise RuntimeError("the run has ended")
+        raise _GivenUp
 
     def shut(self) -> None:
         self._is_shut = True
@@ -60,7 +64,8 @@ class LocalNode:
             NodeExecution: its constructor failed.
         """
         self.node_id: str = ctx.node_id
-        self._thread = thread
+        self.in_thread: bool = thread
+        self._gate: _Gate | None = None
         self._emitted: list[tuple[str, RuntimeData]] = []
         ctx.emit = self._note_emitted
         try:
@@ -88,6 +93,20 @@ class LocalNode:
     async def cleanup(self) -> None:
         await self._plain(self.host.cleanup)
 
+    async def configure(self, params: Mapping[str, Json]) -> None:
+        """Give the node other parameters; not while it is in a call."""
+        await self._plain(lambda: self.host.configure(params))
+        self.host.note(params)
+
+    async def interrupt(self) -> None:
+        """Tell the node, if it wants to know, that what it has had is stale; not while it is in a call."""
+        await self._plain(self.host.interrupt)
+
+    def give_up(self) -> None:
+        """Take nothing more from the call that runs in a thread; it goes on until it comes to its end."""
+        if self._gate is not None:
+            self._gate.shut()
+
     def _note_emitted(self, port: str, data: RuntimeData) -> None:
         if port not in self.host.outputs:
             raise ValueError(f"there is no output port {port!r}; there is {', '.join(self.host.outputs) or 'none'}")
@@ -95,7 +114,7 @@ class LocalNode:
 
     async def _plain(self, call: Callable[[], Any]) -> None:
         try:
-            result = await trio.to_thread.run_sync(call, abandon_on_cancel=True) if self._thread else call()
+            result = await trio.to_thread.run_sync(call, abandon_on_cancel=True) if self.in_thread else call()
             if inspect.isawaitable(result):
                 await result
         except (Exception, SystemExit) as error:
@@ -103,7 +122,7 @@ class LocalNode:
 
     async def _stream(self, call: Callable[[], Any], emit: Emit) -> None:
         try:
-            if self._thread:
+            if self.in_thread:
                 await self._stream_in_thread(call, emit)
             else:
                 await self._stream_here(call, emit)
@@ -125,9 +144,11 @@ class LocalNode:
 
     async def _stream_in_thread(self, call: Callable[[], Any], emit: Emit) -> None:
         """A thread that is stuck can not be stopped: a cancelled run leaves it behind, and takes no more from it."""
-        gate = _Gate(emit)
+        self._gate = gate = _Gate(emit)
         try:
             await trio.to_thread.run_sync(self._in_thread, call, gate.emit, abandon_on_cancel=True)
+        except _GivenUp:
+            self._emitted.clear()
         finally:
             gate.shut()
 
