@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from penstock.engine.edge import EdgeReceiver, LocalEdge, RingReceiverEnd, RingSenderEnd
 from penstock.engine.external import ExternalInput, ExternalOutput
+from penstock.engine.faults import Faults, OnDeadLetter
 from penstock.engine.local_task import LocalTask, Outputs
 from penstock.engine.pipeline import POLICIES
 from penstock.engine.plan import Plan, PlannedEdge, PlannedNode, PlannedPort, accepted_types
@@ -35,6 +36,7 @@ class Assembly:
 
     plan: Plan
     session_id: str
+    on_dead_letter: OnDeadLetter
     tasks: dict[str, LocalTask] = field(default_factory=dict)
     workers: dict[str, Supervisor] = field(default_factory=dict)
     local_edges: dict[PlannedEdge, LocalEdge] = field(default_factory=dict)
@@ -113,7 +115,8 @@ class Assembly:
             ctx.claim = wiring.claim
         local = LocalNode(node.factory, ctx, thread=node.decl.thread)
         inputs = [(edge.target_port, self._receiver(edge, wiring)) for edge in node.edges_in]
-        return LocalTask(local, inputs, self._outputs(node.edges_out, wiring))
+        faults = Faults(node.decl, self.on_dead_letter)
+        return LocalTask(local, inputs, self._outputs(node.edges_out, wiring), faults)
 
     def _outputs(self, edges: list[PlannedEdge], wiring: Wiring | None) -> dict[str, Outputs]:
         """The edges out of a node or of an external input, by port."""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from penstock.engine.catalogue import Catalogue, FoundType
+from penstock.engine.faults import problems_of_faults
 from penstock.engine.nodes import BUILTIN
 from penstock.engine.pipeline import POLICIES, EdgeDecl, NodeDecl, Pipeline, PortRef
 from penstock.engine.plan import Plan, PlannedEdge, PlannedNode, PlannedPort, accepted_types
@@ -93,6 +94,8 @@ class _Checker:
         executor, in_worker = self._place(decl, found)
         if not _is_duration(decl.init_timeout_s):
             self._problem(decl, f"init_timeout is a number of seconds above 0, not {decl.init_timeout_s!r}")
+        for text in problems_of_faults(decl, found, in_worker=in_worker):
+            self._problem(decl, text)
         self._check_ports(decl, found)
         if len(self._problems) == before:
             self._ask_node(decl, found, params)

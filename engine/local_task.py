@@ -9,8 +9,9 @@ from typing import Any
 import trio
 
 from penstock.engine.edge import EdgeReceiver, LocalEdge, RingSenderEnd
+from penstock.engine.faults import Faults
 from penstock.executors.codec import Codec
-from penstock.executors.contract import EndOfStream, RuntimeData
+from penstock.executors.contract import EndOfStream, NodeExecution, RuntimeData
 from penstock.executors.local import LocalNode
 
 __all__ = ["LocalTask", "Outputs"]
@@ -70,10 +71,19 @@ class LocalTask:
     Attributes:
         processed: data given to it; by a source, made by it.
         busy_ns: time in the node, without waiting for room on its outputs.
+        faults: what it failed on.
     """
 
-    def __init__(self, node: LocalNode, inputs: list[tuple[str, EdgeReceiver]], outputs: Mapping[str, Outputs]) -> None:
+    def __init__(
+        self,
+        node: LocalNode,
+        inputs: list[tuple[str, EdgeReceiver]],
+        outputs: Mapping[str, Outputs],
+        faults: Faults,
+    ) -> None:
         self._node = node
+        self.faults: Faults = faults
+        self._deadline: trio.CancelScope | None = None  # of the call in hand, where calls have a timeout
         self._inputs = inputs
         self._outputs = outputs
         self._source_scope = trio.CancelScope()
@@ -206,12 +216,26 @@ class LocalTask:
         start, waited = time.perf_counter_ns(), self._emit_ns
         self._in_call = True
         try:
-            await self._node.process(data, self._emit, port)
+            if self.faults.timeout_s is None:
+                await self._node.process(data, self._emit, port)
+            else:
+                await self._process_in_time(data, port, self.faults.timeout_s)
+        except NodeExecution as error:
+            self.faults.take(error, data, port)
         finally:
             self._in_call = False
             self._between.unpark_all()
         self.busy_ns += time.perf_counter_ns() - start - (self._emit_ns - waited)
         self.processed += 1
+
+    async def _process_in_time(self, data: RuntimeData, port: str, timeout_s: float) -> None:
+        try:
+            with trio.move_on_after(timeout_s) as self._deadline:
+                await self._node.process(data, self._emit, port)
+                return
+        finally:
+            self._deadline = None
+        raise self.faults.too_slow()
 
     async def _timed_produce(self) -> None:
         start = time.perf_counter_ns()
@@ -233,8 +257,22 @@ class LocalTask:
         if outputs is None:  # nothing is connected to this port; a source must let the others run all the same
             await trio.lowlevel.checkpoint()
             return
+        if self._deadline is not None:
+            await self._emit_beside_deadline(outputs, data, self._deadline)
+            return
         start = time.perf_counter_ns()
         try:
             await outputs.send(data)
         finally:
             self._emit_ns += time.perf_counter_ns() - start
+
+    async def _emit_beside_deadline(self, outputs: Outputs, data: RuntimeData, deadline: trio.CancelScope) -> None:
+        """The wait for room is not the node's: its deadline stands still meanwhile."""
+        start = trio.current_time()
+        due, deadline.deadline = deadline.deadline, float("inf")
+        try:
+            await outputs.send(data)
+        finally:
+            waited_s = trio.current_time() - start
+            deadline.deadline = due + waited_s
+            self._emit_ns += int(waited_s * 1e9)

@@ -41,7 +41,7 @@ from penstock.shm.patience import WAIT_MODES
 __all__ = ["load"]
 
 _TOP = {"penstock", "name", "nodes", "edges", "inputs", "outputs", "executors", "wait"}
-_NODE = {"type", "params", "executor", "thread", "init_timeout", "limits"}
+_NODE = {"type", "params", "executor", "thread", "init_timeout", "limits", "on_error", "timeout"}
 _EDGE = {"from", "to", "capacity", "max_bytes", "max_age", "timeout", "policy"}
 
 
@@ -146,6 +146,8 @@ class _Reader:
                 bool(self._typed(said, "thread", bool, False, "true or false")),
                 float(self._typed(said, "init_timeout", (int, float), 60.0, "a number of seconds")),
                 {str(name): _plain(value) for name, value in self._mapping(said, "limits").items()},
+                self._typed(said, "on_error", str, "fail", "the name of one"),
+                self._typed(said, "timeout", (int, float), None, "a number of seconds"),
                 where,
                 {str(name): self._where(params, name) for name in params},
             )

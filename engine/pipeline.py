@@ -55,6 +55,8 @@ class NodeDecl:
     thread: bool = False
     init_timeout_s: float = 60.0
     limits: dict[str, Any] = field(default_factory=dict)
+    on_error: str = "fail"
+    timeout_s: float | None = None
     where: Where = field(default_factory=Where)
     param_where: dict[str, Where] = field(default_factory=dict)
     overridden: set[str] = field(default_factory=set)
@@ -151,6 +153,8 @@ class Pipeline:
         thread: bool = False,
         init_timeout_s: float = 60.0,
         limits: Mapping[str, Json] | None = None,
+        on_error: str = "fail",
+        timeout_s: float | None = None,
     ) -> Self:
         """Add a node.
 
@@ -163,6 +167,10 @@ class Pipeline:
             thread: run a native node's synchronous code in a thread.
             init_timeout_s: how long a worker may take until the node is initialized.
             limits: of a wasm node, the fields of `WasmLimits`.
+            on_error: what becomes of a datum that the node fails on: `fail` (the run fails), `skip` (it is counted and
+                goes no further), or `dead_letter` (likewise, and `RunOptions.on_dead_letter` gets it with its error).
+            timeout_s: of one call of an async node or of one in a thread, without its waits for room; past that the
+                node has failed.
 
         Raises:
             Validation: a name, a type or an executor is none.
@@ -182,6 +190,8 @@ class Pipeline:
                 thread,
                 init_timeout_s,
                 dict(limits or {}),
+                on_error,
+                timeout_s,
                 where,
             )
         )

@@ -39,6 +39,10 @@ class NodeReport:
     """Time in the node's own code."""
     peak_rss_kib: int | None
     """Largest memory of its worker; None for a node of this process."""
+    errors: int = 0
+    """Data that it failed on, which did not fail the run (`on_error`)."""
+    dead_letters: int = 0
+    """Those that were set aside."""
 
 
 @dataclass(frozen=True, slots=True)

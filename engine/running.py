@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from penstock.engine.check import check
 from penstock.engine.control import changed_params, edges_at_and_behind, node_of
 from penstock.engine.edge import NeighbourLost
 from penstock.engine.external import ExternalOutput, RunEnded
+from penstock.engine.faults import DeadLetter, OnDeadLetter
 from penstock.engine.gate import Gate
 from penstock.engine.local_task import LocalTask
 from penstock.engine.pipeline import Pipeline
@@ -31,6 +33,7 @@ __all__ = ["Run", "RunOptions", "open_run", "run"]
 
 
 _HURRIED_GRACE_S = 0.5
+_DEAD_LETTERS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +45,26 @@ class RunOptions:
         grace_s: how long a stop may take to drain, and then a worker to end after SIGTERM.
         on_output: gets each line that a worker prints: `on_output(node_id, "stdout" | "stderr", line)`.
         session_id: of the data; a random one when it is left out.
+        on_dead_letter: gets each datum that a node with `on_error: dead_letter` failed on; left out, the newest 100 are
+            in `Run.dead_letters`.
     """
 
     only_native: bool = False
     grace_s: float = 5.0
     on_output: OnOutput = print_output
     session_id: str | None = None
+    on_dead_letter: OnDeadLetter | None = None
 
 
 class Run(Ports):
     """A running pipeline, from `async with pipeline.open() as run:`."""
 
-    def __init__(self, assembly: Assembly, options: RunOptions, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, assembly: Assembly, options: RunOptions, nursery: trio.Nursery, dead_letters: deque[DeadLetter]
+    ) -> None:
         super().__init__(assembly.inputs, assembly.outputs)
+        self.dead_letters: deque[DeadLetter] = dead_letters
+        """The newest data that nodes with `on_error: dead_letter` failed on; the report has their number."""
         self._assembly = assembly
         self._options = options
         self._nursery = nursery
@@ -354,7 +364,17 @@ class Run(Ports):
         executor = node.executor.value.lower()
         if supervisor is None:
             task = self._assembly.tasks[node.node_id]
-            return NodeReport(node.node_id, node.type_name, executor, 0, task.processed, task.busy_ns / 1e9, None)
+            return NodeReport(
+                node.node_id,
+                node.type_name,
+                executor,
+                0,
+                task.processed,
+                task.busy_ns / 1e9,
+                None,
+                errors=task.faults.errors,
+                dead_letters=task.faults.dead_letters,
+            )
         counters = supervisor.counters
         said = bool(counters.why)
         return NodeReport(
@@ -400,7 +420,9 @@ async def open_run(pipeline: Pipeline, options: RunOptions | None = None, *, alo
     with ExitStack() as stack:
         shared = any(node.in_worker for node in plan.nodes)
         wiring = stack.enter_context(Wiring(f"penstock run {plan.name}", pipeline.wait)) if shared else None
-        assembly = Assembly(plan, options.session_id or secrets.token_hex(8))
+        dead_letters: deque[DeadLetter] = deque(maxlen=_DEAD_LETTERS)
+        on_dead_letter = options.on_dead_letter or dead_letters.append
+        assembly = Assembly(plan, options.session_id or secrets.token_hex(8), on_dead_letter)
         assembly.build(wiring, grace_s=options.grace_s, on_output=options.on_output)
         running: Run | None = None
         raised: BaseException | None = None
@@ -408,7 +430,7 @@ async def open_run(pipeline: Pipeline, options: RunOptions | None = None, *, alo
             async with trio.open_nursery() as supervisors:
                 try:
                     async with trio.open_nursery() as nursery:
-                        running = Run(assembly, options, nursery)
+                        running = Run(assembly, options, nursery, dead_letters)
                         await running._start(nursery, supervisors)
                         try:
                             yield running
