@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import trio
 
@@ -17,7 +17,7 @@ from penstock.conformance.expect import NotApplicable, NotExercised, expect
 from penstock.conformance.lab import Lab
 from penstock.conformance.ledger import Ledger
 from penstock.conformance.pending import Pending
-from penstock.executors.contract import ExecutorType
+from penstock.executors.contract import ExecutorType, RuntimeData, ServiceError
 
 MULTI = ExecutorType.MULTIPROCESS
 
@@ -29,11 +29,13 @@ async def _use(lab: Lab) -> None:
             node = await lab.node(bridge, "affine")
             for datum in lab.some_data():
                 await node(datum)
+            await _refused(node, lab)
             lab.seen.look(lab.claims.daemons)
     if lab.claimed(Profile.CONVERTER):
         async with lab.converter() as converter:
             for datum in lab.some_data():
                 await converter.round_trip(datum)
+            await _refused(converter.to_ipc, lab)
             await converter.to_ipc(lab.data.one(lab.data_types()[0]))
             lab.seen.look(lab.claims.daemons)
     if lab.claimed(Profile.DATABRIDGE):
@@ -41,6 +43,14 @@ async def _use(lab: Lab) -> None:
             await bridge_.put(lab.data.text())
             await bridge_.put(lab.data.text())
             await bridge_.take()
+            await _refused(bridge_.put, lab)
+
+
+async def _refused(call: Callable[[RuntimeData], Awaitable[object]], lab: Lab) -> None:
+    """What is refused leaves nothing, either."""
+    for _, datum in lab.data.mislabelled():
+        with contextlib.suppress(ServiceError):
+            await call(datum)
 
 
 async def _use_twice(lab: Lab) -> None:
