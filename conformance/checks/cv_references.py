@@ -152,8 +152,10 @@ async def check_nothing_accumulates(lab: Lab) -> None:
                 for datum in (lab.data.audio(2048), lab.data.tensor(lab.data.floats(2048))):
                     await converter.round_trip(datum)
             now = await lab.ledger()
-            return len(now.mapped | set(now.names.values())) + now.descriptors.total()
+            lab.seen.look(lab.claims.daemons)
+            return len(now.left(before, lab.seen)["memory"]) + now.descriptors.total()
 
+        before = await lab.ledger()
         await use(20)
         counts = [await use(100) for _ in range(3)]
         grows = counts[0] < counts[1] < counts[2]
