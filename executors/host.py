@@ -96,6 +96,7 @@ class NodeHost:
         self.ctx = ctx
         signature = signature_of(factory)
         self._params = ctx.params
+        self._function = factory if signature.is_function else None
         self.node: Any = (
             _FunctionNode(factory, signature) if signature.is_function else factory(**signature.accepted(ctx.params))
         )
@@ -138,6 +139,11 @@ class NodeHost:
     def cleanup(self) -> Any:
         method = getattr(self.node, "cleanup", None)
         return None if method is None else method()
+
+    def is_async(self, name: str) -> bool:
+        """Whether a method of the node gives a coroutine or an async generator, as far as its definition says."""
+        method = self._function if name == "process" and self._function is not None else getattr(self.node, name, None)
+        return inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
 
 
 def outputs(result: Any) -> Iterable[RuntimeData]:
