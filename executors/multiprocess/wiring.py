@@ -70,6 +70,17 @@ class Link:
     def statistics(self) -> RingStatistics:
         return self.ring.statistics()
 
+    def grow(self) -> int:
+        """Let it hold twice as many data and bytes. The new capacity.
+
+        Raises:
+            GrowthRefused: it has grown as often as it may.
+            OutOfSharedMemory: there is no room for that in /dev/shm.
+        """
+        capacity = self.ring.grow()
+        self.writer.bell.ring()
+        return capacity
+
     def interrupt(self) -> None:
         """What nobody has taken yet is stale, and dropped when its reader comes to it."""
         self.ring.interrupt()
@@ -128,17 +139,20 @@ class Wiring:
         timeout_s: float | None = None,
         policy: Policy = Policy.BLOCK,
         max_age_s: float | None = None,
+        growth: int = 0,
     ) -> Link:
         """A ring from one party to another.
 
         Raises:
             AllocationFailed: /dev/shm has no room for it.
         """
-        geometry = Geometry.fitting(capacity, policy)
+        geometry = Geometry.fitting(capacity, policy, growth)
         suffix = f"r{self._rings}"
         self._rings += 1
         try:
-            segment = self._owner.create(suffix, geometry.segment_bytes, what=f"the ring of edge {name}")
+            segment = self._owner.create(
+                suffix, geometry.segment_bytes, what=f"the ring of edge {name}", reserve=geometry.reserve_bytes
+            )
         except OutOfSharedMemory as error:
             raise AllocationFailed(str(error)) from error
         options = EdgeOptions(
