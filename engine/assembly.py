@@ -12,8 +12,9 @@ from penstock.executors.codec import Codec
 from penstock.executors.contract import NodeContext
 from penstock.executors.local import LocalNode
 from penstock.executors.multiprocess.launch import Launch
+from penstock.executors.multiprocess.lives import Worker
 from penstock.executors.multiprocess.messages import NodeSpec
-from penstock.executors.multiprocess.supervisor import OnOutput, Supervisor, WorkerOptions
+from penstock.executors.multiprocess.supervisor import OnOutput, WorkerOptions
 from penstock.executors.multiprocess.wiring import Link, Party, Wiring, check_room
 from penstock.shm.ring import Geometry
 
@@ -26,14 +27,14 @@ class Assembly:
 
     Attributes:
         tasks: the nodes of this process.
-        workers: the supervisors of the others.
+        workers: the others.
         local_edges, links: every edge of the plan is one of them.
     """
 
     plan: Plan
     session_id: str
     tasks: dict[str, LocalTask] = field(default_factory=dict)
-    workers: dict[str, Supervisor] = field(default_factory=dict)
+    workers: dict[str, Worker] = field(default_factory=dict)
     local_edges: dict[PlannedEdge, LocalEdge] = field(default_factory=dict)
     links: dict[PlannedEdge, Link] = field(default_factory=dict)
     _launches: dict[str, Launch] = field(default_factory=dict)
@@ -58,8 +59,9 @@ class Assembly:
         for node in self.plan.nodes:
             if not node.in_worker:
                 self.tasks[node.node_id] = self._local_task(node, wiring)
-        for node_id, launch in self._launches.items():
-            self.workers[node_id] = launch.supervisor()
+        for node in self.plan.nodes:
+            if node.in_worker:
+                self.workers[node.node_id] = Worker(self._launches[node.node_id], node.delivery)
 
     def _launch_workers(self, wiring: Wiring, grace_s: float, on_output: OnOutput) -> None:
         for node in self.plan.nodes:

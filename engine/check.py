@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from penstock.engine.catalogue import Catalogue, FoundType
+from penstock.engine.delivery import delivery_of
 from penstock.engine.nodes import BUILTIN
 from penstock.engine.pipeline import POLICIES, EdgeDecl, NodeDecl, Pipeline, PortRef
 from penstock.engine.plan import Plan, PlannedEdge, PlannedNode
@@ -80,6 +81,9 @@ class _Checker:
         executor, in_worker = self._place(decl, found)
         if not _is_duration(decl.init_timeout_s):
             self._problem(decl, f"init_timeout is a number of seconds above 0, not {decl.init_timeout_s!r}")
+        delivery, unfit = delivery_of(decl.delivery, found)
+        for text in unfit:
+            self._problem(decl, text)
         self._check_ports(decl, found)
         if len(self._problems) == before:
             self._ask_node(decl, found, params)
@@ -95,6 +99,7 @@ class _Checker:
                 found.signature.inputs,
                 found.signature.outputs,
                 found.signature.is_source,
+                delivery,
             )
 
     def _place(self, decl: NodeDecl, found: FoundType) -> tuple[ExecutorType, bool]:

@@ -24,6 +24,7 @@ __all__ = [
     "DEFAULT_CAPACITY",
     "DEFAULT_MAX_BYTES",
     "POLICIES",
+    "DeliveryDecl",
     "EdgeDecl",
     "NodeDecl",
     "Pipeline",
@@ -45,6 +46,21 @@ POLICIES = {
 
 
 @dataclass(slots=True)
+class DeliveryDecl:
+    """What becomes of a node whose process dies, as it was asked for. `None` is the default, `"unlimited"` no bound."""
+
+    mode: str | None = None
+    restart: Mapping[str, Any] = field(default_factory=dict)
+    max_redeliveries: int | str | None = None
+    snapshot_every: int | None = None
+
+    @property
+    def said(self) -> bool:
+        """Whether anything was asked for."""
+        return self != DeliveryDecl()
+
+
+@dataclass(slots=True)
 class NodeDecl:
     """A node as it was asked for."""
 
@@ -55,6 +71,7 @@ class NodeDecl:
     thread: bool = False
     init_timeout_s: float = 60.0
     limits: dict[str, Any] = field(default_factory=dict)
+    delivery: DeliveryDecl = field(default_factory=DeliveryDecl)
     where: Where = field(default_factory=Where)
     param_where: dict[str, Where] = field(default_factory=dict)
     overridden: set[str] = field(default_factory=set)
@@ -147,6 +164,10 @@ class Pipeline:
         thread: bool = False,
         init_timeout_s: float = 60.0,
         limits: Mapping[str, Json] | None = None,
+        delivery: str | None = None,
+        restart: Mapping[str, Json] | None = None,
+        max_redeliveries: int | str | None = None,
+        snapshot_every: int | None = None,
     ) -> Self:
         """Add a node.
 
@@ -159,6 +180,13 @@ class Pipeline:
             thread: run a native node's synchronous code in a thread.
             init_timeout_s: how long a worker may take until the node is initialized.
             limits: of a wasm node, the fields of `WasmLimits`.
+            delivery: what a crash of its worker means: `replay` (another one goes on exactly where it was; the default
+                of nodes that are stateless, or have `snapshot` and `restore`), `fail` (the default of others), or
+                `restart_fresh`.
+            restart: how often and how soon: `max` (5, or "unlimited") within `window` (60 s), `backoff` (0.1 s) up to
+                `max_backoff` (10 s).
+            max_redeliveries: how often one datum may be in its hands when its worker dies: 3, or "unlimited".
+            snapshot_every: inputs between two snapshots at most; half of what an edge holds, if left out.
 
         Raises:
             Validation: a name, a type or an executor is none.
@@ -166,7 +194,7 @@ class Pipeline:
         where = _caller()
         if not isinstance(node_id, str) or not (isinstance(node_type, str) or callable(node_type)):
             raise Validation(f"a node has a name and a type: add({node_id!r}, {node_type!r}) has not")
-        for given in (params, limits):
+        for given in (params, limits, restart):
             if not isinstance(given, Mapping | None):
                 raise Validation(f"node {node_id!r}: parameters are a mapping from names to values, not {given!r}")
         self.nodes.append(
@@ -178,6 +206,7 @@ class Pipeline:
                 thread,
                 init_timeout_s,
                 dict(limits or {}),
+                DeliveryDecl(delivery, dict(restart or {}), max_redeliveries, snapshot_every),
                 where,
             )
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from penstock.engine.pipeline import EdgeDecl, NodeDecl
 from penstock.executors.contract import ExecutorType, Json
+from penstock.executors.multiprocess.delivery import Delivery
 from penstock.executors.registry import NodeFactory
 
 __all__ = ["Plan", "PlannedEdge", "PlannedNode"]
@@ -28,6 +29,7 @@ class PlannedNode:
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     is_source: bool
+    delivery: Delivery
     edges_in: list[PlannedEdge] = field(default_factory=list)
     edges_out: list[PlannedEdge] = field(default_factory=list)
 

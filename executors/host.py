@@ -31,6 +31,9 @@ class Signature:
         self.inputs: Mapping[str, str] = getattr(factory, "inputs", {"in": "any"})
         self.outputs: Mapping[str, str] = getattr(factory, "outputs", {"out": "any"})
         self.is_source: bool = hasattr(factory, "produce")
+        self.stateless: bool = bool(getattr(factory, "stateless", False))
+        """Whether its author says that outputs depend on nothing but the datum in hand."""
+        self.snapshots: bool = hasattr(factory, "snapshot") and hasattr(factory, "restore")
         self.works: bool = self.is_source or hasattr(factory, "process") or not inspect.isclass(factory)
         """Whether it has the one method that it needs, as far as can be known before it is called."""
 
@@ -125,6 +128,12 @@ class NodeHost:
     def flush(self) -> Any:
         method = getattr(self.node, "flush", None)
         return None if method is None else method()
+
+    def snapshot(self) -> Any:
+        return self.node.snapshot()
+
+    def restore(self, state: Any) -> Any:
+        return self.node.restore(state)
 
     def cleanup(self) -> Any:
         method = getattr(self.node, "cleanup", None)

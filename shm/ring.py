@@ -214,6 +214,17 @@ class Ring:
             number += 1
         return number
 
+    def place(self, position: int) -> int:
+        """Where in `view` a record stands, of a ring that keeps what it has."""
+        begin, slots = _region(self.capacity, self.slot_bytes, self.region_of(position))
+        return begin + position % slots * self.slot_bytes
+
+    def still_has(self, position: int, head: int) -> bool:
+        """Whether nothing was written over a record since; what comes at `head` may have been, in part."""
+        region = self.region_of(position)
+        behind = self.words[Word.GROWN_AT + region + 1] or head + 1
+        return position >= behind - (self.capacity << region)
+
     def grow(self) -> int:
         """Let it hold twice as many records and bytes; ring the writer's bell afterwards. The new capacity.
 
@@ -240,6 +251,12 @@ class Ring:
     def interrupt(self) -> None:
         """What is in the ring is stale: its reader discards what it has not taken yet."""
         self.words[Word.STALE_BELOW] = self.words[Word.HEAD]
+
+    @property
+    def acknowledged(self) -> int:
+        """The position up to which the reader is done with everything: received, or dropped."""
+        position: int = self.words[Word.ACK]
+        return position >> 1 if self.policy is Policy.DROP_OLDEST else position
 
     def statistics(self) -> RingStatistics:
         """What the words say now: exact, also while both sides are at work."""

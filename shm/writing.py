@@ -72,10 +72,13 @@ class RingWriter:
         if not 0 <= self.head - self._acked <= self._capacity:
             raise CorruptSegment(f"ring {ring.segment.name}: {self._acked} acknowledged of {self.head}")
         for sequence in range(self._acked, self.head):
-            region = ring.region_of(sequence)
-            places = self._places if region == self._generation else ring.region(region)
-            self._total_bytes += record_bytes(ring, places[sequence % len(places)], sequence)
+            self._total_bytes += record_bytes(ring, ring.place(sequence), sequence)
             self._totals[sequence % self._capacity] = self._total_bytes
+
+    @property
+    def decided(self) -> int:
+        """How many messages this edge was given: published, or refused for want of room."""
+        return self.head + int(self._words[Word.REFUSED])
 
     def is_wanted(self, sequence: int) -> bool:
         """Of a writer that takes over: whether a record is published. Its predecessor may have died before."""
