@@ -11,7 +11,7 @@ from penstock.engine.nodes import BUILTIN
 from penstock.engine.pipeline import POLICIES, EdgeDecl, NodeDecl, Pipeline, PortRef
 from penstock.engine.plan import Plan, PlannedEdge, PlannedNode
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
-from penstock.executors.contract import DataType, ExecutorType, ServiceError
+from penstock.executors.contract import DataType, ExecutorType, Json, ServiceError
 from penstock.shm.patience import WAIT_MODES
 from penstock.shm.ring import LARGEST_CAPACITY
 
@@ -80,7 +80,7 @@ class _Checker:
         executor, in_worker = self._place(decl, found)
         if not _is_duration(decl.init_timeout_s):
             self._problem(decl, f"init_timeout is a number of seconds above 0, not {decl.init_timeout_s!r}")
-        self._check_ports(decl, found)
+        inputs, outputs = self._ports(decl, found, params) if len(self._problems) == before else ({}, {})
         if len(self._problems) == before:
             self._ask_node(decl, found, params)
         if len(self._problems) == before:
@@ -92,8 +92,8 @@ class _Checker:
                 params,
                 executor,
                 in_worker,
-                found.signature.inputs,
-                found.signature.outputs,
+                inputs,
+                outputs,
                 found.signature.is_source,
             )
 
@@ -115,10 +115,18 @@ class _Checker:
             self._problem(decl, "`limits` are for nodes on the wasm executor")
         return executor, in_worker
 
-    def _check_ports(self, decl: NodeDecl, found: FoundType) -> None:
+    def _ports(
+        self, decl: NodeDecl, found: FoundType, params: Mapping[str, Json]
+    ) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """(inputs, outputs), which may depend on the parameters."""
         if not found.signature.is_function and not found.signature.works:
             self._problem(decl, f"{found.shown_name} has neither process() nor produce(): see docs/python-nodes.md")
-        for side in (found.signature.inputs, found.signature.outputs):
+        try:
+            inputs, outputs = found.signature.ports(params)
+        except (Exception, SystemExit) as error:
+            self._problem(decl, str(error) or repr(error))
+            return {}, {}
+        for side in (inputs, outputs):
             if not hasattr(side, "items"):
                 self._problem(decl, f"{found.shown_name} has ports {side!r}: write them as {{'name': 'type'}}")
                 continue
@@ -128,15 +136,16 @@ class _Checker:
                     self._problem(
                         decl, f"port {port!r} of {found.shown_name} has the type {accepted!r}; there is {_all_types()}"
                     )
+        return inputs, outputs
 
-    def _ask_node(self, decl: NodeDecl, found: FoundType, params: Mapping[str, object]) -> None:
+    def _ask_node(self, decl: NodeDecl, found: FoundType, params: Mapping[str, Json]) -> None:
         """Let a node say what is wrong with the values: in its constructor (built-in ones) and in `check()`."""
         if found.guest_params is not None:
             return
         if found.import_name not in BUILTIN.values() and not hasattr(found.factory, "check"):
             return
         try:
-            node = found.factory(**found.signature.accepted(params))  # type: ignore[arg-type]
+            node = found.factory(**found.signature.accepted(params))
             if hasattr(node, "check"):
                 node.check()
         except (Exception, SystemExit) as error:
