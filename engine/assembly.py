@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from penstock.engine.edge import EdgeReceiver, LocalEdge, RingReceiverEnd, RingSenderEnd
+from penstock.engine.edge import EdgeReceiver, FeedbackEdge, LocalEdge, LocalStatistics, RingReceiverEnd, RingSenderEnd
 from penstock.engine.local_task import LocalTask, Outputs
 from penstock.engine.pipeline import POLICIES
 from penstock.engine.plan import Plan, PlannedEdge, PlannedNode
@@ -15,7 +15,7 @@ from penstock.executors.multiprocess.launch import Launch
 from penstock.executors.multiprocess.messages import NodeSpec
 from penstock.executors.multiprocess.supervisor import OnOutput, Supervisor, WorkerOptions
 from penstock.executors.multiprocess.wiring import Link, Party, Wiring, check_room
-from penstock.shm.ring import Geometry
+from penstock.shm.ring import Geometry, RingStatistics
 
 __all__ = ["Assembly"]
 
@@ -27,24 +27,27 @@ class Assembly:
     Attributes:
         tasks: the nodes of this process.
         workers: the supervisors of the others.
+        wiring: of the shared edges; without them there is none, and no shared memory.
         local_edges, links: every edge of the plan is one of them.
     """
 
     plan: Plan
     session_id: str
+    wiring: Wiring | None = None
     tasks: dict[str, LocalTask] = field(default_factory=dict)
     workers: dict[str, Supervisor] = field(default_factory=dict)
     local_edges: dict[PlannedEdge, LocalEdge] = field(default_factory=dict)
     links: dict[PlannedEdge, Link] = field(default_factory=dict)
     _launches: dict[str, Launch] = field(default_factory=dict)
 
-    def build(self, wiring: Wiring | None, *, grace_s: float, on_output: OnOutput) -> None:
-        """Make all parts. Without shared edges there is no wiring, and no shared memory.
+    def build(self, *, grace_s: float, on_output: OnOutput) -> None:
+        """Make all parts.
 
         Raises:
             AllocationFailed: /dev/shm is too small for the rings of all edges together.
             NodeExecution: the constructor of a node of this process failed.
         """
+        wiring = self.wiring
         if wiring is not None:
             self._launch_workers(wiring, grace_s, on_output)
             self._make_links(wiring)
@@ -52,12 +55,27 @@ class Assembly:
             if not edge.shared:
                 decl = edge.decl
                 policy = POLICIES[decl.policy]
-                self.local_edges[edge] = LocalEdge(edge.name, decl.capacity, decl.max_bytes, decl.timeout_s, policy)
+                kind = FeedbackEdge if decl.feedback else LocalEdge
+                self.local_edges[edge] = kind(edge.name, decl.capacity, decl.max_bytes, decl.timeout_s, policy)
         for node in self.plan.nodes:
             if not node.in_worker:
                 self.tasks[node.node_id] = self._local_task(node, wiring)
         for node_id, launch in self._launches.items():
             self.workers[node_id] = launch.supervisor()
+
+    def statistics(self, edge: PlannedEdge) -> LocalStatistics | RingStatistics:
+        """The counts of an edge, exact at every moment."""
+        link = self.links.get(edge)
+        return self.local_edges[edge].statistics() if link is None else link.statistics()
+
+    def end_feedback(self, edge: PlannedEdge) -> None:
+        """End an edge of feedback in the place of its writer, which has nothing to send."""
+        link = self.links.get(edge)
+        if link is None:
+            self.local_edges[edge].end()
+        else:
+            assert self.wiring is not None
+            self.wiring.end(link)
 
     def _launch_workers(self, wiring: Wiring, grace_s: float, on_output: OnOutput) -> None:
         for node in self.plan.nodes:
@@ -81,6 +99,7 @@ class Assembly:
                 max_bytes=decl.max_bytes,
                 timeout_s=decl.timeout_s,
                 policy=POLICIES[decl.policy],
+                feedback=decl.feedback,
             )
             self.links[edge] = link
             if edge.source.in_worker:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from penstock.engine.catalogue import Catalogue, FoundType
+from penstock.engine.cycles import Cycle, find_cycles
 from penstock.engine.nodes import BUILTIN
 from penstock.engine.pipeline import POLICIES, EdgeDecl, NodeDecl, Pipeline, PortRef
 from penstock.engine.plan import Plan, PlannedEdge, PlannedNode
@@ -55,9 +56,11 @@ class _Checker:
         if not self._problems:
             self._problems += self._unfed()
         order = self._in_order()
+        cycles = find_cycles(order)
+        self._check_cycles(cycles)
         if self._problems:
             raise PipelineInvalid(self._problems)
-        return Plan(self._pipeline.name, order, self._edges)
+        return Plan(self._pipeline.name, order, self._edges, cycles)
 
     # Nodes
 
@@ -183,6 +186,9 @@ class _Checker:
                 self._edge_problem(edge, f"{name} is a whole number of at least 1, not {value!r}")
         if edge.timeout_s is not None and not _is_duration(edge.timeout_s):
             self._edge_problem(edge, f"timeout is a number of seconds above 0, not {edge.timeout_s!r}")
+        feedback: object = edge.feedback
+        if not isinstance(feedback, bool):
+            self._edge_problem(edge, f"feedback is true or false, not {edge.feedback!r}")
         if not isinstance(edge.policy, str) or edge.policy not in POLICIES:
             self._edge_problem(edge, f"there is no policy {edge.policy!r}: {did_you_mean(str(edge.policy), POLICIES)}")
         elif edge.policy != "block" and edge.timeout_s is not None:
@@ -234,12 +240,12 @@ class _Checker:
                     yield Problem(node.decl.where, f"node {node.node_id!r}: nothing is connected to its input {port!r}")
 
     def _in_order(self) -> list[PlannedNode]:
-        """The nodes with every edge pointing forward; a cycle is a problem."""
+        """The nodes with every edge pointing forward but for those of feedback; another cycle is a problem."""
         nodes = self._planned()
-        waiting = {node.node_id: len(node.edges_in) for node in nodes}
+        waiting = {node.node_id: sum(not edge.decl.feedback for edge in node.edges_in) for node in nodes}
         order = [node for node in nodes if not waiting[node.node_id]]
         for node in order:  # grows while it is walked
-            for edge in node.edges_out:
+            for edge in _forward(node.edges_out):
                 waiting[edge.target.node_id] -= 1
                 if not waiting[edge.target.node_id]:
                     order.append(edge.target)
@@ -252,12 +258,24 @@ class _Checker:
         """Walk backwards from a node that is on a cycle or behind one, until a node comes up again."""
         path = [nodes[0]]
         while True:
-            edge = next(edge for edge in path[-1].edges_in if edge.source in nodes)
+            edge = next(edge for edge in _forward(path[-1].edges_in) if edge.source in nodes)
             if edge.source in path:
                 members = [*path[path.index(edge.source) :], edge.source][::-1]
                 names = " -> ".join(node.node_id for node in members)
-                return Problem(edge.decl.where, f"the edges form a cycle: {names}; remove one of them")
+                remedy = "remove one of them, or say `feedback: true` at the one that leads back"
+                return Problem(edge.decl.where, f"the edges form a cycle: {names}; {remedy}")
             path.append(edge.source)
+
+    def _check_cycles(self, cycles: list[Cycle]) -> None:
+        if self._problems:  # an edge that is not there yet may be what closes a cycle, or feeds it
+            return
+        closing = {edge for cycle in cycles for edge in cycle.feedback}
+        for edge in self._edges:
+            if edge.decl.feedback and edge not in closing:
+                self._edge_problem(edge.decl, "closes no cycle: leave `feedback` out")
+        for cycle in cycles:
+            if not cycle.feeding:
+                self._problem(cycle.nodes[0].decl, f"nothing feeds the cycle of {cycle} from outside")
 
     def _planned(self) -> list[PlannedNode]:
         return [node for node in self._nodes.values() if node is not None]
@@ -267,6 +285,10 @@ class _Checker:
 
     def _edge_problem(self, edge: EdgeDecl, text: str) -> None:
         self._problems.append(Problem(edge.where, f"edge {edge.source} -> {edge.target}: {text}"))
+
+
+def _forward(edges: list[PlannedEdge]) -> list[PlannedEdge]:
+    return [edge for edge in edges if not edge.decl.feedback]
 
 
 def _of_side(ref: PortRef, ports: Mapping[str, str], other_side: Mapping[str, str]) -> PortRef:

@@ -16,7 +16,16 @@ from penstock.shm.record import Outgoing
 from penstock.shm.ring import Policy
 from penstock.shm.trio_channel import TrioReceiver, TrioSender
 
-__all__ = ["EdgeFailed", "EdgeReceiver", "LocalEdge", "NeighbourLost", "RingReceiverEnd", "RingSenderEnd"]
+__all__ = [
+    "EdgeFailed",
+    "EdgeReceiver",
+    "FeedbackEdge",
+    "LocalEdge",
+    "LocalStatistics",
+    "NeighbourLost",
+    "RingReceiverEnd",
+    "RingSenderEnd",
+]
 
 
 class NeighbourLost(Exception):
@@ -149,6 +158,18 @@ class LocalEdge:
         self._sent += 1
         self._sent_bytes += nbytes
         self._reader.unpark()
+
+
+class FeedbackEdge(LocalEdge):
+    """An edge that closes a cycle: the engine ends it. What its writer gives later, at its own end, is dropped."""
+
+    async def send(self, data: RuntimeData) -> None:
+        if not self._ended:
+            await super().send(data)
+            return
+        await trio.lowlevel.checkpoint()
+        self._sent += 1
+        self._dropped += 1
 
 
 class RingSenderEnd:

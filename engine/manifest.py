@@ -10,6 +10,7 @@ edges:
   - tone -> out
   - {from: tone, to: out, capacity: 8, max_bytes: 1000000, timeout: 5}
   - {from: tone, to: meter, policy: latest}     # or drop_oldest, drop_newest; block is the default
+  - {from: meter, to: tone.hint, feedback: true}   # leads back: no other edge may close a cycle
 wait: adaptive              # optional: or sleep, spin (how processes wait for each other)
 executors:                  # optional: where types run that do not say so themselves
   "my.models:*": multiprocess
@@ -37,7 +38,7 @@ __all__ = ["load"]
 
 _TOP = {"penstock", "name", "nodes", "edges", "executors", "wait"}
 _NODE = {"type", "params", "executor", "thread", "init_timeout", "limits"}
-_EDGE = {"from", "to", "capacity", "max_bytes", "timeout", "policy"}
+_EDGE = {"from", "to", "capacity", "max_bytes", "timeout", "policy", "feedback"}
 
 
 def load(path: str | os.PathLike[str]) -> Pipeline:
@@ -159,6 +160,7 @@ class _Reader:
             edge.max_bytes = self._typed(said, "max_bytes", int, edge.max_bytes, "a whole number of bytes")
             edge.timeout_s = self._typed(said, "timeout", (int, float), None, "a number of seconds")
             edge.policy = self._typed(said, "policy", str, edge.policy, "the name of one")
+            edge.feedback = self._typed(said, "feedback", bool, edge.feedback, "true or false")
             if edge.policy == "latest" and "capacity" not in said:
                 edge.capacity = 1
             self._pipeline.edges.append(edge)

@@ -87,6 +87,8 @@ class EdgeDecl:
     max_bytes: int = DEFAULT_MAX_BYTES
     timeout_s: float | None = None
     policy: str = "block"
+    feedback: bool = False
+    """Whether it may close a cycle."""
     where: Where = field(default_factory=Where)
 
 
@@ -188,6 +190,7 @@ class Pipeline:
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout_s: float | None = None,
         policy: str = "block",
+        feedback: bool = False,
     ) -> Self:
         """Join nodes by edges: `connect("a -> b.port -> c")`, or `connect("a", "b.port", "c")`.
 
@@ -198,6 +201,7 @@ class Pipeline:
             timeout_s: how long a node may wait for room, before the run fails with `BackpressureTimeout`.
             policy: what happens when there is no room: `block` (wait), `drop_oldest`, `drop_newest`, or `latest`, which
                 keeps nothing but the newest datum. The report counts what was dropped.
+            feedback: these edges lead back and close a cycle, which no other edge may.
 
         Raises:
             Validation: these are no steps.
@@ -208,7 +212,7 @@ class Pipeline:
         if capacity is None:
             capacity = 1 if policy == "latest" else DEFAULT_CAPACITY
         for source, target in parse_chain(" -> ".join(map(str, steps))):
-            self.edges.append(EdgeDecl(source, target, capacity, max_bytes, timeout_s, policy, where))
+            self.edges.append(EdgeDecl(source, target, capacity, max_bytes, timeout_s, policy, feedback, where))
         return self
 
     def set(self, node_id: str, name: str, value: Any) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from penstock.engine.cycles import Cycle
 from penstock.engine.pipeline import EdgeDecl, NodeDecl
 from penstock.executors.contract import ExecutorType, Json
 from penstock.executors.registry import NodeFactory
@@ -58,8 +59,9 @@ class PlannedEdge:
 
 @dataclass(slots=True)
 class Plan:
-    """Nodes in the order of the stream, sources first."""
+    """Nodes in the order of the stream, sources first; edges that are declared to lead back do not count for it."""
 
     name: str
     nodes: list[PlannedNode]
     edges: list[PlannedEdge]
+    cycles: list[Cycle]

@@ -12,6 +12,7 @@ import trio
 
 from penstock.engine.assembly import Assembly
 from penstock.engine.edge import NeighbourLost
+from penstock.engine.ending import CycleEnding
 from penstock.engine.local_task import LocalTask
 from penstock.engine.pipeline import Pipeline
 from penstock.engine.plan import PlannedEdge, PlannedNode
@@ -57,6 +58,8 @@ class Run:
         self._stopping = False
         self._hurry = False  # the grace period has been used, or is not wanted
         self._failure: ServiceError | None = None
+        look, end = assembly.statistics, assembly.end_feedback
+        self._endings = [CycleEnding(cycle, look, end) for cycle in assembly.plan.cycles]
         if not self._unfinished:
             self._all_finished.set()
 
@@ -109,6 +112,8 @@ class Run:
 
     def _finished(self, node_id: str) -> None:
         self._unfinished.discard(node_id)
+        for ending in self._endings:
+            ending.finished(node_id)
         if not self._unfinished:
             self._all_finished.set()
 
@@ -136,6 +141,8 @@ class Run:
                     break
         if self._failure is not None:
             await trio.sleep_forever()  # cancelled: see _fail
+        for ending in self._endings:
+            nursery.start_soon(ending.run)
         for node in reversed(self._assembly.plan.nodes):
             if node.in_worker:
                 supervisor = workers[node.node_id]
@@ -222,11 +229,10 @@ class Run:
         )
 
     def _edge_report(self, edge: PlannedEdge) -> EdgeReport:
-        link = self._assembly.links.get(edge)
-        statistics = self._assembly.local_edges[edge].statistics() if link is None else link.statistics()
+        statistics = self._assembly.statistics(edge)
         return EdgeReport(
             edge.name,
-            "channel" if link is None else "ring",
+            "ring" if edge.shared else "channel",
             edge.decl.capacity,
             statistics.sent,
             statistics.received,
@@ -253,8 +259,8 @@ async def open_run(pipeline: Pipeline, options: RunOptions | None = None) -> Asy
     with ExitStack() as stack:
         shared = any(node.in_worker for node in plan.nodes)
         wiring = stack.enter_context(Wiring(f"penstock run {plan.name}", pipeline.wait)) if shared else None
-        assembly = Assembly(plan, options.session_id or secrets.token_hex(8))
-        assembly.build(wiring, grace_s=options.grace_s, on_output=options.on_output)
+        assembly = Assembly(plan, options.session_id or secrets.token_hex(8), wiring)
+        assembly.build(grace_s=options.grace_s, on_output=options.on_output)
         running: Run | None = None
         raised: BaseException | None = None
         try:

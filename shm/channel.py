@@ -24,7 +24,7 @@ from penstock.shm.ring import Policy, Ring, Word
 from penstock.shm.slab import Slab, SlabPool
 from penstock.shm.writing import RingWriter
 
-__all__ = ["BATCH_WAIT_S", "EdgeOptions", "ReceiveEnd", "SendEnd"]
+__all__ = ["BATCH_WAIT_S", "EdgeOptions", "FeedbackEnd", "ReceiveEnd", "SendEnd"]
 
 _READER_WAITING: Final = Word.READER_WAITING
 _WRITER_WAITING: Final = Word.WRITER_WAITING
@@ -49,6 +49,7 @@ class EdgeOptions:
         max_leases: views of slabs that a reader may keep before it is given copies.
         timeout_s: how long a send may wait for room.
         wait: how both sides wait (see `patience`).
+        feedback: somebody else may end the channel, when its writer has nothing to send.
     """
 
     name: str = ""
@@ -57,6 +58,7 @@ class EdgeOptions:
     max_leases: int = 16
     timeout_s: float | None = None
     wait: WaitMode = "adaptive"
+    feedback: bool = False
 
 
 class SendEnd:
@@ -185,6 +187,16 @@ class SendEnd:
                 return slab
         # With the tail in any case: another edge of the group may have less room for it in its slots.
         return self.pool.place(message, message.payload, message.tail)
+
+
+class FeedbackEnd(SendEnd):
+    """The sending end of a channel that somebody else may end; what is sent after that is dropped, and counted."""
+
+    def offer(self, message: Outgoing) -> bool:
+        if self._words[Word.ENDED]:
+            self.ring.refuse()
+            return True
+        return super().offer(message)
 
 
 class ReceiveEnd:

@@ -21,10 +21,12 @@ def mermaid(plan: Plan) -> str:
 
 
 def _arrow(edge: PlannedEdge) -> str:
-    """Thick where it crosses a process border; with the ports where a node has several."""
-    line = "==>" if edge.shared else "-->"
+    """Thick where it crosses a process border, dotted where it leads back; with the ports where a node has several."""
+    line = "-.->" if edge.decl.feedback else "==>" if edge.shared else "-->"
     several = len(edge.source.outputs) > 1 or len(edge.target.inputs) > 1
-    return f'{line}|"{edge.source_port} to {edge.target_port}"|' if several else line
+    text = [f"{edge.source_port} to {edge.target_port}"] if several else []
+    text += ["feedback"] if edge.decl.feedback else []
+    return f'{line}|"{", ".join(text)}"|' if text else line
 
 
 def _name(node_id: str) -> str:

@@ -15,7 +15,7 @@ from penstock.executors.host import NodeHost, exactly_one, outputs, wants_nothin
 from penstock.executors.multiprocess.messages import LinkSpec, WorkerSpec
 from penstock.executors.translate import contract_error, node_error
 from penstock.shm.arena import ArenaMap
-from penstock.shm.blocking import Receiver, Sender, wait_any
+from penstock.shm.blocking import FeedbackSender, Receiver, Sender, wait_any
 from penstock.shm.channel import EdgeOptions
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.errors import EndOfChannel, Interrupted, PeerLost, SharedMemoryError
@@ -54,7 +54,8 @@ class _Output:
 
     def __init__(self, spec: LinkSpec, bell: Doorbell, pool: SlabPool) -> None:
         self.spec = spec
-        self.sender = Sender(_ring(spec), pool, bell, Doorbell(*spec.peer_bell), _options(spec))
+        kind = FeedbackSender if spec.feedback else Sender
+        self.sender = kind(_ring(spec), pool, bell, Doorbell(*spec.peer_bell), _options(spec))
         self.codec = Codec(spec.name)
 
 

@@ -30,6 +30,7 @@ class LinkSpec:
         lane, max_bytes: see `EdgeOptions`.
         timeout_s: how long a send may wait.
         wait: how it waits (see `penstock.shm.patience`).
+        feedback: the engine may end it, when its writer has nothing to send.
     """
 
     name: str
@@ -41,6 +42,7 @@ class LinkSpec:
     max_bytes: int = 16 << 20
     timeout_s: float | None = None
     wait: WaitMode = "adaptive"
+    feedback: bool = False
 
 
 @dataclass(frozen=True, slots=True)

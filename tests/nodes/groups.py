@@ -80,3 +80,27 @@ class Labels:
 
     def process(self, data: RuntimeData) -> None:
         self.ctx.emit(self.labels[data.as_json() % len(self.labels)], data)
+
+
+class Countdown:
+    """Sends what it gets to `out`; what is above 0 also round again, one less. The last words go to both."""
+
+    inputs = {"in": "json", "back": "json"}
+    outputs = {"out": "json", "again": "json"}
+
+    def __init__(self, last_words: int = 0) -> None:
+        self.last_words = last_words
+
+    def initialize(self, ctx: NodeContext) -> None:
+        self.ctx = ctx
+
+    def process(self, data: RuntimeData, port: str) -> None:
+        n = data.as_json()
+        self.ctx.emit("out", RuntimeData.json([port, n]))
+        if n > 0:
+            self.ctx.emit("again", RuntimeData.json(n - 1))
+
+    def flush(self) -> None:
+        for n in range(self.last_words):
+            self.ctx.emit("out", RuntimeData.json(["flush", n]))
+            self.ctx.emit("again", RuntimeData.json(n))
