@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from penstock.engine.edge import EdgeReceiver, FeedbackEdge, LocalEdge, LocalStatistics, RingReceiverEnd, RingSenderEnd
+from penstock.engine.external import ExternalInput, ExternalOutput
 from penstock.engine.local_task import LocalTask, Outputs
 from penstock.engine.pipeline import POLICIES
-from penstock.engine.plan import Plan, PlannedEdge, PlannedNode
+from penstock.engine.plan import Plan, PlannedEdge, PlannedNode, PlannedPort, accepted_types
 from penstock.executors.codec import Codec
 from penstock.executors.contract import NodeContext
 from penstock.executors.local import LocalNode
@@ -29,6 +30,7 @@ class Assembly:
         workers: the supervisors of the others.
         wiring: of the shared edges; without them there is none, and no shared memory.
         local_edges, links: every edge of the plan is one of them.
+        inputs, outputs: the external ones, by name.
     """
 
     plan: Plan
@@ -38,6 +40,8 @@ class Assembly:
     workers: dict[str, Supervisor] = field(default_factory=dict)
     local_edges: dict[PlannedEdge, LocalEdge] = field(default_factory=dict)
     links: dict[PlannedEdge, Link] = field(default_factory=dict)
+    inputs: dict[str, ExternalInput] = field(default_factory=dict)
+    outputs: dict[str, ExternalOutput] = field(default_factory=dict)
     _launches: dict[str, Launch] = field(default_factory=dict)
 
     def build(self, *, grace_s: float, on_output: OnOutput) -> None:
@@ -60,6 +64,11 @@ class Assembly:
         for node in self.plan.nodes:
             if not node.in_worker:
                 self.tasks[node.node_id] = self._local_task(node, wiring)
+        for name, port in self.plan.inputs.items():
+            outputs = self._outputs(port.edges, wiring)[""]
+            self.inputs[name] = ExternalInput(name, accepted_types(port), outputs, self.session_id)
+        for name, port in self.plan.outputs.items():
+            self.outputs[name] = ExternalOutput(name, self._receiver(port.edges[0], wiring))
         for node_id, launch in self._launches.items():
             self.workers[node_id] = launch.supervisor()
 
@@ -102,13 +111,15 @@ class Assembly:
                 feedback=decl.feedback,
             )
             self.links[edge] = link
-            if edge.source.in_worker:
+            if isinstance(edge.source, PlannedNode) and edge.source.in_worker:
                 self._launches[edge.source.node_id].outputs.append(link.writer_spec(edge.source_port))
-            if edge.target.in_worker:
+            if isinstance(edge.target, PlannedNode) and edge.target.in_worker:
                 self._launches[edge.target.node_id].inputs.append(link.reader_spec(edge.target_port))
 
-    def _party(self, node: PlannedNode, wiring: Wiring) -> Party:
-        return self._launches[node.node_id].party if node.in_worker else wiring.engine
+    def _party(self, end: PlannedNode | PlannedPort, wiring: Wiring) -> Party:
+        if isinstance(end, PlannedNode) and end.in_worker:
+            return self._launches[end.node_id].party
+        return wiring.engine
 
     def _local_task(self, node: PlannedNode, wiring: Wiring | None) -> LocalTask:
         ctx = NodeContext(node.node_id, node.type_name, dict(node.params), self.session_id)
@@ -116,15 +127,19 @@ class Assembly:
             ctx.claim = wiring.claim
         local = LocalNode(node.factory, ctx, thread=node.decl.thread)
         inputs = [(edge.target_port, self._receiver(edge, wiring)) for edge in node.edges_in]
+        return LocalTask(local, inputs, self._outputs(node.edges_out, wiring))
+
+    def _outputs(self, edges: list[PlannedEdge], wiring: Wiring | None) -> dict[str, Outputs]:
+        """The edges out of a node or of an external input, by port."""
         outputs: dict[str, Outputs] = {}
-        for edge in node.edges_out:
+        for edge in edges:
             port = outputs.setdefault(edge.source_port, Outputs(Codec(edge.name)))
             if edge.shared:
                 assert wiring is not None
                 port.rings.append(RingSenderEnd(wiring.sender(self.links[edge])))
             else:
                 port.edges.append(self.local_edges[edge])
-        return LocalTask(local, inputs, outputs)
+        return outputs
 
     def _receiver(self, edge: PlannedEdge, wiring: Wiring | None) -> EdgeReceiver:
         if not edge.shared:

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator, Mapping
 
 from penstock.engine.catalogue import Catalogue, FoundType
-from penstock.engine.cycles import Cycle, find_cycles
+from penstock.engine.cycles import find_cycles
 from penstock.engine.nodes import BUILTIN
 from penstock.engine.pipeline import POLICIES, EdgeDecl, NodeDecl, Pipeline, PortRef
-from penstock.engine.plan import Plan, PlannedEdge, PlannedNode
+from penstock.engine.plan import Cycle, Plan, PlannedEdge, PlannedNode, PlannedPort, accepted_types
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
 from penstock.executors.contract import DataType, ExecutorType, Json, ServiceError
 from penstock.shm.patience import WAIT_MODES
@@ -22,13 +22,18 @@ _ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _TYPES = {data_type.value.lower() for data_type in DataType}
 
 
-def check(pipeline: Pipeline, *, only_native: bool) -> Plan:
+def check(pipeline: Pipeline, *, only_native: bool, alone: bool = False) -> Plan:
     """The plan of a pipeline.
+
+    Args:
+        pipeline: as it was described.
+        only_native: place every node in this process.
+        alone: nobody is there to send and receive: external inputs and outputs are problems.
 
     Raises:
         PipelineInvalid: with all the problems there are.
     """
-    return _Checker(pipeline, only_native=only_native).plan()
+    return _Checker(pipeline, only_native=only_native).plan(alone=alone)
 
 
 class _Checker:
@@ -41,12 +46,20 @@ class _Checker:
         self._problems = list(pipeline.problems)
         self._nodes: dict[str, PlannedNode | None] = {}  # None: known, but with problems of its own
         self._edges: list[PlannedEdge] = []
+        self._inputs: dict[str, PlannedPort] = {}
+        self._outputs: dict[str, PlannedPort] = {}
 
-    def plan(self) -> Plan:
+    def plan(self, *, alone: bool) -> Plan:
         for decl in self._pipeline.nodes:
             self._plan_node(decl)
         for edge in self._pipeline.edges:
             self._plan_edge(edge)
+        for edge in self._pipeline.inputs:
+            self._plan_input(edge)
+        for edge in self._pipeline.outputs:
+            self._plan_output(edge)
+        if alone:
+            self._problems += self._for_programs()
         if self._pipeline.wait not in WAIT_MODES:
             wait = self._pipeline.wait
             text = f"there is no way to wait {wait!r}: {did_you_mean(str(wait), WAIT_MODES)}"
@@ -60,7 +73,7 @@ class _Checker:
         self._check_cycles(cycles)
         if self._problems:
             raise PipelineInvalid(self._problems)
-        return Plan(self._pipeline.name, order, self._edges, cycles)
+        return Plan(self._pipeline.name, order, self._edges, cycles, self._inputs, self._outputs)
 
     # Nodes
 
@@ -169,16 +182,57 @@ class _Checker:
         if source_port is None or target_port is None:
             return
         self._check_types(edge, source, source_port, target, target_port)
-        planned = PlannedEdge(edge, source, source_port, target, target_port)
+        if self._join(PlannedEdge(edge, source, source_port, target, target_port)):
+            source.edges_out.append(self._edges[-1])
+            target.edges_in.append(self._edges[-1])
+
+    def _plan_input(self, edge: EdgeDecl) -> None:
+        target = self._end(edge, edge.target)
+        self._check_bounds(edge)
+        if not self._is_name(edge, edge.source) or target is None:
+            return
+        port = self._port(edge, edge.target, target.inputs, "input")
+        if port is not None:
+            outside = self._inputs.setdefault(edge.source.node_id, PlannedPort(edge.source.node_id))
+            if self._join(PlannedEdge(edge, outside, "", target, port)):
+                outside.edges.append(self._edges[-1])
+                target.edges_in.append(self._edges[-1])
+                if not accepted_types(outside):
+                    others = ", ".join(str(other.decl.target) for other in outside.edges[:-1])
+                    self._edge_problem(edge, f"takes {target.inputs[port]}, which {others} does not take")
+
+    def _plan_output(self, edge: EdgeDecl) -> None:
+        source = self._end(edge, edge.source)
+        self._check_bounds(edge)
+        if not self._is_name(edge, edge.target) or source is None:
+            return
+        port = self._port(edge, edge.source, source.outputs, "output")
+        if port is None:
+            return
+        outside = PlannedPort(edge.target.node_id)
+        if self._outputs.setdefault(outside.name, outside) is not outside:
+            self._edge_problem(edge, f"there is an output {outside.name!r} already: join the two by a node")
+        elif self._join(PlannedEdge(edge, source, port, outside, "")):
+            outside.edges.append(self._edges[-1])
+            source.edges_out.append(self._edges[-1])
+
+    def _is_name(self, edge: EdgeDecl, ref: PortRef) -> bool:
+        if ref.port is None and _ID.fullmatch(ref.node_id):
+            return True
+        self._edge_problem(edge, f"{str(ref)!r} is no name: letters, digits, _ and -, beginning with a letter")
+        return False
+
+    def _join(self, planned: PlannedEdge) -> bool:
+        """Note an edge, if there is nothing against it."""
+        edge = planned.decl
         if planned.shared and isinstance(edge.capacity, int) and edge.capacity > LARGEST_CAPACITY:
             text = f"capacity of an edge between processes is at most {LARGEST_CAPACITY}, not {edge.capacity}"
             self._edge_problem(edge, text)
         if any(planned.name == other.name for other in self._edges):
             self._edge_problem(edge, "this edge is there already")
-            return
+            return False
         self._edges.append(planned)
-        source.edges_out.append(planned)
-        target.edges_in.append(planned)
+        return True
 
     def _check_bounds(self, edge: EdgeDecl) -> None:
         for name, value in (("capacity", edge.capacity), ("max_bytes", edge.max_bytes)):
@@ -239,15 +293,28 @@ class _Checker:
                 if port not in fed:
                     yield Problem(node.decl.where, f"node {node.node_id!r}: nothing is connected to its input {port!r}")
 
+    def _for_programs(self) -> Iterator[Problem]:
+        """External inputs and outputs, of a pipeline that is to run by itself."""
+        for edge in self._pipeline.inputs:
+            name = edge.source.node_id
+            text = f"only a program can send to it (`await run.send({name!r}, data)`: see docs/embedding.md)"
+            yield Problem(edge.where, f"input {name!r}: {text}; or connect a source to {edge.target}")
+        for edge in self._pipeline.outputs:
+            name = edge.target.node_id
+            text = f"only a program can receive from it (`await run.receive({name!r})`: see docs/embedding.md)"
+            yield Problem(edge.where, f"output {name!r}: {text}; or connect {edge.source} to a sink")
+
     def _in_order(self) -> list[PlannedNode]:
         """The nodes with every edge pointing forward but for those of feedback; another cycle is a problem."""
         nodes = self._planned()
-        waiting = {node.node_id: sum(not edge.decl.feedback for edge in node.edges_in) for node in nodes}
-        order = [node for node in nodes if not waiting[node.node_id]]
+        waiting = {node: sum(edge.source in nodes for edge in _forward(node.edges_in)) for node in nodes}
+        order = [node for node in nodes if not waiting[node]]
         for node in order:  # grows while it is walked
             for edge in _forward(node.edges_out):
-                waiting[edge.target.node_id] -= 1
-                if not waiting[edge.target.node_id]:
+                if isinstance(edge.target, PlannedPort):
+                    continue
+                waiting[edge.target] -= 1
+                if not waiting[edge.target]:
                     order.append(edge.target)
         if len(order) < len(nodes):
             self._problems.append(self._cycle([node for node in nodes if node not in order]))
@@ -264,6 +331,7 @@ class _Checker:
                 names = " -> ".join(node.node_id for node in members)
                 remedy = "remove one of them, or say `feedback: true` at the one that leads back"
                 return Problem(edge.decl.where, f"the edges form a cycle: {names}; {remedy}")
+            assert isinstance(edge.source, PlannedNode)
             path.append(edge.source)
 
     def _check_cycles(self, cycles: list[Cycle]) -> None:

@@ -1,38 +1,12 @@
-"""Cycles of a graph: which nodes are on one, what feeds it, and which edges were declared to close it."""
+"""Finds the cycles of a graph."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from penstock.engine.plan import PlannedEdge, PlannedNode
+from penstock.engine.plan import Cycle, PlannedNode
 
-__all__ = ["Cycle", "find_cycles"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Cycle:
-    """Nodes that can all reach each other: one cycle, or several that share nodes.
-
-    Attributes:
-        nodes: in the order of the plan.
-        inner: the edges among them.
-        feeding: the edges into them from outside.
-    """
-
-    nodes: list[PlannedNode]
-    inner: list[PlannedEdge]
-    feeding: list[PlannedEdge]
-
-    @property
-    def feedback(self) -> list[PlannedEdge]:
-        """The edges that close it."""
-        return [edge for edge in self.inner if edge.decl.feedback]
-
-    def __str__(self) -> str:
-        return ", ".join(node.node_id for node in self.nodes)
+__all__ = ["find_cycles"]
 
 
 def find_cycles(nodes: Sequence[PlannedNode]) -> list[Cycle]:
@@ -72,7 +46,7 @@ def _walk(start: PlannedNode, seen: set[PlannedNode], finished: list[PlannedNode
         node, edges = stack[-1]
         for edge in edges:
             following = edge.target if forward else edge.source
-            if following not in seen:
+            if isinstance(following, PlannedNode) and following not in seen:
                 seen.add(following)
                 stack.append((following, iter(following.edges_out if forward else following.edges_in)))
                 break

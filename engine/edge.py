@@ -47,6 +47,10 @@ class EdgeReceiver(Protocol):
         """The next datum; raises `EndOfStream`."""
         ...
 
+    def receive_nowait(self) -> RuntimeData:
+        """The next datum; raises `EndOfStream`, or `trio.WouldBlock` while there is none."""
+        ...
+
     def acknowledge(self) -> None:
         """The oldest datum is done with."""
         ...
@@ -94,14 +98,29 @@ class LocalEdge:
             self._put_or_drop(data, nbytes)
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
+        await self.wait_for_room(nbytes)
+        self._put(data, nbytes)
+
+    def has_room(self, nbytes: int) -> bool:
+        """Whether `put` may be called: nobody would have to wait."""
+        return self._policy is not Policy.BLOCK or self._fits(nbytes)
+
+    def put(self, data: RuntimeData) -> None:
+        """Put a datum in, where `has_room` said so."""
+        self._put_or_drop(data, data.nbytes)
+
+    async def wait_for_room(self, nbytes: int) -> None:
+        """Wait until there is room.
+
+        Raises:
+            EdgeFailed: there was none within the edge's timeout.
+        """
         with trio.move_on_after(float("inf") if self._timeout_s is None else self._timeout_s):
-            while not self._fits(nbytes):
+            while not self.has_room(nbytes):
                 await self._writer.park()
-        if self._fits(nbytes):  # also when room came with the deadline
-            self._put(data, nbytes)
-            return
-        assert self._timeout_s is not None
-        raise EdgeFailed(self.name, BackpressureTimeout(self._timeout_s))
+        if not self.has_room(nbytes):  # room may have come with the deadline
+            assert self._timeout_s is not None
+            raise EdgeFailed(self.name, BackpressureTimeout(self._timeout_s))
 
     def end(self) -> None:
         """Nothing follows. Idempotent."""
@@ -122,6 +141,19 @@ class LocalEdge:
         data = self._waiting.popleft()
         self._taken.append(data.nbytes)
         await trio.lowlevel.cancel_shielded_checkpoint()
+        return data
+
+    def receive_nowait(self) -> RuntimeData:
+        """The next datum.
+
+        Raises:
+            EndOfStream: there will be none.
+            trio.WouldBlock: there is none yet.
+        """
+        if not self._waiting:
+            raise EndOfStream if self._ended else trio.WouldBlock
+        data = self._waiting.popleft()
+        self._taken.append(data.nbytes)
         return data
 
     def acknowledge(self) -> None:
@@ -191,7 +223,39 @@ class RingSenderEnd:
         except PeerLost:
             raise NeighbourLost from None
         except SharedMemoryError as error:
-            raise EdgeFailed(self.name, contract_error(error, self.name)) from error
+            known = contract_error(error, self.name)
+            raise EdgeFailed(self.name, known) from known
+
+    def has_room(self, nbytes: int) -> bool:
+        """Whether `put` may be called: nobody would have to wait."""
+        return self._sender.ready(nbytes)
+
+    def put(self, message: Outgoing) -> None:
+        """Publish a message, where `has_room` said so.
+
+        Raises:
+            NeighbourLost: the worker is gone.
+            EdgeFailed: there was no memory, or the other side wrote nonsense.
+        """
+        try:
+            self._sender.send_nowait(message)
+        except PeerLost:
+            raise NeighbourLost from None
+        except SharedMemoryError as error:
+            known = contract_error(error, self.name)
+            raise EdgeFailed(self.name, known) from known
+
+    async def wait_for_room(self, nbytes: int) -> None:
+        """Wait until there is room, or `put` would raise.
+
+        Raises:
+            EdgeFailed: there was none within the edge's timeout.
+        """
+        try:
+            await self._sender.wait_for_room(nbytes)
+        except SharedMemoryError as error:
+            known = contract_error(error, self.name)
+            raise EdgeFailed(self.name, known) from known
 
     def end(self) -> None:
         """Nothing follows. Idempotent."""
@@ -221,6 +285,25 @@ class RingReceiverEnd:
             raise NeighbourLost from None
         except SharedMemoryError as error:
             raise contract_error(error, self._receiver.name) from error
+        return self._codec.decode(record)
+
+    def receive_nowait(self) -> RuntimeData:
+        """The next datum.
+
+        Raises:
+            trio.WouldBlock: there is none yet.
+            EndOfStream, NeighbourLost, IPCError: as `receive`.
+        """
+        try:
+            record = self._receiver.take()
+        except EndOfChannel:
+            raise EndOfStream from None
+        except PeerLost:
+            raise NeighbourLost from None
+        except SharedMemoryError as error:
+            raise contract_error(error, self._receiver.name) from error
+        if record is None:
+            raise trio.WouldBlock
         return self._codec.decode(record)
 
     def acknowledge(self) -> None:

@@ -34,6 +34,30 @@ class Outputs:
             for ring in self.rings:
                 await ring.send(message)
 
+    def offer(self, data: RuntimeData) -> bool:
+        """Send a datum along every edge without waiting, or along none; whether there was room on all of them."""
+        nbytes = data.nbytes
+        if not all(edge.has_room(nbytes) for edge in self.edges):
+            return False
+        if self.rings:
+            message = self._codec.encode(data)
+            if not all(ring.has_room(message.nbytes) for ring in self.rings):
+                return False
+            for ring in self.rings:  # first, as they may fail
+                ring.put(message)
+        for edge in self.edges:
+            edge.put(data)
+        return True
+
+    async def wait_for_room(self, data: RuntimeData) -> None:
+        """Wait until `offer` would send it: only who sends takes room away."""
+        for edge in self.edges:
+            await edge.wait_for_room(data.nbytes)
+        if self.rings:
+            nbytes = self._codec.encode(data).nbytes
+            for ring in self.rings:
+                await ring.wait_for_room(nbytes)
+
     def end(self) -> None:
         for edge in self.edges:
             edge.end()

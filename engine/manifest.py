@@ -11,6 +11,10 @@ edges:
   - {from: tone, to: out, capacity: 8, max_bytes: 1000000, timeout: 5}
   - {from: tone, to: meter, policy: latest}     # or drop_oldest, drop_newest; block is the default
   - {from: meter, to: tone.hint, feedback: true}   # leads back: no other edge may close a cycle
+inputs:                     # optional: what the program sends (`run.send`); a pipeline with it is run by a program
+  mic: asr.in               # or a list, or {to: asr.in, capacity: 8}, with the keys of an edge
+outputs:
+  text: asr.out             # optional: what it receives (`run.receive`); or {from: asr.out, capacity: 8}
 wait: adaptive              # optional: or sleep, spin (how processes wait for each other)
 executors:                  # optional: where types run that do not say so themselves
   "my.models:*": multiprocess
@@ -36,7 +40,7 @@ from penstock.shm.patience import WAIT_MODES
 
 __all__ = ["load"]
 
-_TOP = {"penstock", "name", "nodes", "edges", "executors", "wait"}
+_TOP = {"penstock", "name", "nodes", "edges", "inputs", "outputs", "executors", "wait"}
 _NODE = {"type", "params", "executor", "thread", "init_timeout", "limits"}
 _EDGE = {"from", "to", "capacity", "max_bytes", "timeout", "policy", "feedback"}
 
@@ -116,6 +120,10 @@ class _Reader:
         if isinstance(edges, CommentedSeq):
             for index in range(len(edges)):
                 self._edge(edges, index)
+        for name in self._mapping(document, "inputs"):
+            self._input(document["inputs"], name)
+        for name in self._mapping(document, "outputs"):
+            self._output(document["outputs"], name)
         self._routes(document)
         return self._pipeline
 
@@ -156,17 +164,46 @@ class _Reader:
         elif isinstance(said, CommentedMap) and isinstance(said.get("from"), str) and isinstance(said.get("to"), str):
             self._check_keys(said, _EDGE, "an edge")
             edge = EdgeDecl(PortRef.parse(said["from"]), PortRef.parse(said["to"]), where=where)
-            edge.capacity = self._typed(said, "capacity", int, edge.capacity, "a whole number of data")
-            edge.max_bytes = self._typed(said, "max_bytes", int, edge.max_bytes, "a whole number of bytes")
-            edge.timeout_s = self._typed(said, "timeout", (int, float), None, "a number of seconds")
-            edge.policy = self._typed(said, "policy", str, edge.policy, "the name of one")
             edge.feedback = self._typed(said, "feedback", bool, edge.feedback, "true or false")
-            if edge.policy == "latest" and "capacity" not in said:
-                edge.capacity = 1
-            self._pipeline.edges.append(edge)
+            self._pipeline.edges.append(self._bounded(edge, said))
         else:
             text = "an edge is `node -> node`, or {from: node, to: node, capacity: 8}"
             self._pipeline.problems.append(Problem(where, text))
+
+    def _input(self, ports: CommentedMap, name: Any) -> None:
+        said, where = ports[name], self._where(ports, name)
+        targets = said.get("to") if isinstance(said, CommentedMap) else said
+        targets = targets if isinstance(targets, list) else [targets]
+        if not targets or not all(isinstance(target, str) for target in targets):
+            self._problem(ports, name, f"input {str(name)!r}: say where its data go, as in `{name}: node.port`")
+            return
+        edges = [EdgeDecl(PortRef(str(name)), PortRef.parse(target), where=where) for target in targets]
+        self._pipeline.inputs += [self._external(edge, said, "to", f"input {str(name)!r}") for edge in edges]
+
+    def _output(self, ports: CommentedMap, name: Any) -> None:
+        said, where = ports[name], self._where(ports, name)
+        source = said.get("from") if isinstance(said, CommentedMap) else said
+        if not isinstance(source, str):
+            self._problem(ports, name, f"output {str(name)!r}: say where its data come from, as in `{name}: node.port`")
+            return
+        edge = EdgeDecl(PortRef.parse(source), PortRef(str(name)), where=where)
+        self._pipeline.outputs.append(self._external(edge, said, "from", f"output {str(name)!r}"))
+
+    def _external(self, edge: EdgeDecl, said: Any, side: str, what: str) -> EdgeDecl:
+        if not isinstance(said, CommentedMap):
+            return edge
+        self._check_keys(said, _EDGE - {"from", "to", "feedback"} | {side}, what)
+        return self._bounded(edge, said)
+
+    def _bounded(self, edge: EdgeDecl, said: CommentedMap) -> EdgeDecl:
+        """An edge with the bounds that its mapping asks for."""
+        edge.capacity = self._typed(said, "capacity", int, edge.capacity, "a whole number of data")
+        edge.max_bytes = self._typed(said, "max_bytes", int, edge.max_bytes, "a whole number of bytes")
+        edge.timeout_s = self._typed(said, "timeout", (int, float), None, "a number of seconds")
+        edge.policy = self._typed(said, "policy", str, edge.policy, "the name of one")
+        if edge.policy == "latest" and "capacity" not in said:
+            edge.capacity = 1
+        return edge
 
     def _routes(self, document: CommentedMap) -> None:
         said = self._mapping(document, "executors")

@@ -87,9 +87,9 @@ class EdgeDecl:
     max_bytes: int = DEFAULT_MAX_BYTES
     timeout_s: float | None = None
     policy: str = "block"
+    where: Where = field(default_factory=Where)
     feedback: bool = False
     """Whether it may close a cycle."""
-    where: Where = field(default_factory=Where)
 
 
 def parse_chain(text: str) -> list[tuple[PortRef, PortRef]]:
@@ -131,6 +131,10 @@ class Pipeline:
         """The manifest that it comes from; relative paths of `Path` parameters start at its folder."""
         self.nodes: list[NodeDecl] = []
         self.edges: list[EdgeDecl] = []
+        self.inputs: list[EdgeDecl] = []
+        """External inputs: edges whose source is a name that the program sends to."""
+        self.outputs: list[EdgeDecl] = []
+        """External outputs: edges whose target is a name that the program receives from."""
         self.routes: Routes = Routes()
         self.problems: list[Problem] = []
         """What the manifest's reader has found already; reported with everything else."""
@@ -209,10 +213,68 @@ class Pipeline:
         where = _caller()
         if not steps:
             raise Validation('connect() needs nodes, as in connect("a -> b")')
-        if capacity is None:
-            capacity = 1 if policy == "latest" else DEFAULT_CAPACITY
+        bounds = (_capacity_of(policy, capacity), max_bytes, timeout_s, policy, where)
         for source, target in parse_chain(" -> ".join(map(str, steps))):
-            self.edges.append(EdgeDecl(source, target, capacity, max_bytes, timeout_s, policy, feedback, where))
+            self.edges.append(EdgeDecl(source, target, *bounds, feedback))
+        return self
+
+    def input(
+        self,
+        name: str,
+        *targets: str,
+        capacity: int | None = None,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        timeout_s: float | None = None,
+        policy: str = "block",
+    ) -> Self:
+        """Let the program feed the pipeline: `input("mic", "asr.in")`, then `await run.send("mic", data)`.
+
+        Args:
+            name: of the external input.
+            targets: where its data go: `node` or `node.port`; to several, each gets everything.
+            capacity: of each edge to them, as `connect`.
+            max_bytes: likewise.
+            timeout_s: likewise; it is told to who sends, and the run goes on.
+            policy: likewise.
+
+        Raises:
+            Validation: there is no target.
+        """
+        where = _caller()
+        if not isinstance(name, str) or not targets:
+            raise Validation('input() needs a name and where its data go, as in input("mic", "asr.in")')
+        bounds = (_capacity_of(policy, capacity), max_bytes, timeout_s, policy, where)
+        self.inputs += [EdgeDecl(PortRef(name), PortRef.parse(str(target)), *bounds) for target in targets]
+        return self
+
+    def output(
+        self,
+        name: str,
+        source: str,
+        *,
+        capacity: int | None = None,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        timeout_s: float | None = None,
+        policy: str = "block",
+    ) -> Self:
+        """Let the program read from the pipeline: `output("text", "asr.out")`, then `await run.receive("text")`.
+
+        Args:
+            name: of the external output.
+            source: where its data come from: `node` or `node.port`.
+            capacity: of the edge, as `connect`.
+            max_bytes: likewise.
+            timeout_s: likewise.
+            policy: likewise.
+
+        Raises:
+            Validation: there is no source.
+        """
+        where = _caller()
+        if not isinstance(name, str) or not isinstance(source, str):
+            raise Validation('output() needs a name and where its data come from, as in output("text", "asr.out")')
+        bounds = (_capacity_of(policy, capacity), max_bytes, timeout_s, policy, where)
+        self.outputs.append(EdgeDecl(PortRef.parse(source), PortRef(name), *bounds))
         return self
 
     def set(self, node_id: str, name: str, value: Any) -> Self:
@@ -261,6 +323,12 @@ def executor_of(name: str | ExecutorType) -> ExecutorType:
     if name not in names:
         raise Validation(f"there is no executor {name!r}: {did_you_mean(str(name), names)}")
     return names[name]
+
+
+def _capacity_of(policy: str, capacity: int | None) -> int:
+    if capacity is not None:
+        return capacity
+    return 1 if policy == "latest" else DEFAULT_CAPACITY
 
 
 def _caller() -> Where:

@@ -140,7 +140,7 @@ class SendEnd:
     def ready(self, nbytes: int) -> bool:
         """Whether `offer` would give anything but False."""
         try:
-            return self.ring.has_room(nbytes)
+            return self._refuses or self.ring.has_room(nbytes)
         except Exception:
             return True
 

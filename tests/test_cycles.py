@@ -12,8 +12,11 @@ from support import penstock as command
 import penstock
 from penstock.engine.cycles import find_cycles
 from penstock.engine.ending import CycleEnding
+from penstock.engine.pipeline import EdgeDecl, NodeDecl, PortRef
+from penstock.engine.plan import PlannedEdge, PlannedNode
 from penstock.engine.problems import PipelineInvalid
 from penstock.engine.running import RunOptions
+from penstock.executors.contract import ExecutorType
 
 GROUPS = "nodes.groups"
 PLACES = ["native", "multiprocess"]
@@ -115,6 +118,19 @@ async def test_a_cycle_that_is_stopped_works_off_what_is_in_it(place):
     drained(report.to_json())
 
 
+@pytest.mark.parametrize("place", PLACES)
+async def test_a_program_may_feed_a_cycle(place):
+    """The end of an external input is the end of what feeds the cycle."""
+    pipeline = penstock.Pipeline().add("count", f"{GROUPS}:Countdown", executor=place)
+    pipeline.input("n", "count.in").output("said", "count.out").connect("count.again -> count.back", feedback=True)
+    async with pipeline.open() as run:
+        await run.send("n", 2)
+        assert [(await run.receive("said")).as_json() for _ in range(3)] == [["in", 2], ["back", 1], ["back", 0]]
+        await run.end("n")
+        await run.wait()
+    assert run.report().outcome == "completed"
+
+
 async def test_a_cycle_that_never_ends_is_aborted():
     """What goes round for ever is not drained: the grace period ends it."""
     kept = []
@@ -202,23 +218,19 @@ def test_a_manifest_may_have_cycles(tmp_path):
 # The pieces
 
 
-class Graph:
-    """Nodes of numbers, with edges."""
-
-    def __init__(self, count, pairs):
-        self.nodes = [Graph.Node(n) for n in range(count)]
-        for source, target in pairs:
-            edge = Graph.Edge(self.nodes[source], self.nodes[target])
-            edge.source.edges_out.append(edge)
-            edge.target.edges_in.append(edge)
-
-    class Node:
-        def __init__(self, node_id):
-            self.node_id, self.edges_in, self.edges_out = node_id, [], []
-
-    class Edge:
-        def __init__(self, source, target):
-            self.source, self.target = source, target
+def graph(count, pairs):
+    """Planned nodes with these edges among them."""
+    native = ExecutorType.NATIVE
+    nodes = [
+        PlannedNode(NodeDecl(str(n), ""), "", max, "", {}, native, False, {}, {}, is_source=False)  # noqa: FBT003
+        for n in range(count)
+    ]
+    for source, target in pairs:
+        decl = EdgeDecl(PortRef(str(source)), PortRef(str(target)))
+        edge = PlannedEdge(decl, nodes[source], "", nodes[target], "")
+        edge.source.edges_out.append(edge)
+        edge.target.edges_in.append(edge)
+    return nodes
 
 
 def reachable(count, pairs):
@@ -234,13 +246,13 @@ def test_cycles_are_what_reaches_itself(pairs):
     """Nodes are on one cycle when each leads to the other; its edges are those among them, and those into them."""
     reach = reachable(7, pairs)
     expected = {frozenset(m for m in reach[n] if n in reach[m]) for n in reach if n in reach[n]}
-    found = find_cycles(Graph(7, pairs).nodes)
-    assert {frozenset(node.node_id for node in cycle.nodes) for cycle in found} == expected
+    found = find_cycles(graph(7, pairs))
+    assert {frozenset(int(node.node_id) for node in cycle.nodes) for cycle in found} == expected
     assert len(found) == len(expected)
     for cycle in found:
-        members = {node.node_id for node in cycle.nodes}
-        ends = [(edge.source.node_id, edge.target.node_id) for edge in cycle.inner]
-        feeding = [(edge.source.node_id, edge.target.node_id) for edge in cycle.feeding]
+        members = {int(node.node_id) for node in cycle.nodes}
+        ends = [(int(edge.source.node_id), int(edge.target.node_id)) for edge in cycle.inner]
+        feeding = [(int(edge.source.node_id), int(edge.target.node_id)) for edge in cycle.feeding]
         assert sorted(ends) == sorted((a, b) for a, b in pairs if {a, b} <= members)
         assert sorted(feeding) == sorted((a, b) for a, b in pairs if b in members and a not in members)
 
