@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 
 from penstock.engine.catalogue import Catalogue, FoundType
 from penstock.engine.cycles import find_cycles
+from penstock.engine.flatten import NAME, flatten
 from penstock.engine.nodes import BUILTIN
 from penstock.engine.pipeline import POLICIES, EdgeDecl, NodeDecl, Pipeline, PortRef
 from penstock.engine.plan import Cycle, Plan, PlannedEdge, PlannedNode, PlannedPort, accepted_types
@@ -18,7 +18,6 @@ from penstock.shm.ring import LARGEST_CAPACITY
 
 __all__ = ["check"]
 
-_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _TYPES = {data_type.value.lower() for data_type in DataType}
 
 
@@ -33,7 +32,7 @@ def check(pipeline: Pipeline, *, only_native: bool, alone: bool = False) -> Plan
     Raises:
         PipelineInvalid: with all the problems there are.
     """
-    return _Checker(pipeline, only_native=only_native).plan(alone=alone)
+    return _Checker(flatten(pipeline), only_native=only_native).plan(alone=alone)
 
 
 class _Checker:
@@ -78,9 +77,6 @@ class _Checker:
     # Nodes
 
     def _plan_node(self, decl: NodeDecl) -> None:
-        if not _ID.fullmatch(decl.node_id):
-            self._problem(decl, "is no name: letters, digits, _ and -, beginning with a letter")
-            return
         if decl.node_id in self._nodes:
             self._problem(decl, "there is a node of this name already: names are unique")
             return
@@ -165,8 +161,8 @@ class _Checker:
             if hasattr(node, "check"):
                 node.check()
         except (Exception, SystemExit) as error:
-            given = ", ".join(f"--set {decl.node_id}.{name}" for name in sorted(decl.overridden))
-            where = Where(given) if given else decl.where
+            given = sorted({str(decl.param_where[name]) for name in decl.folders})  # values that came from elsewhere
+            where = Where(", ".join(given)) if given else decl.where
             self._problems.append(Problem(where, f"node {decl.node_id!r}: {str(error) or repr(error)}"))
 
     # Edges
@@ -217,7 +213,7 @@ class _Checker:
             source.edges_out.append(self._edges[-1])
 
     def _is_name(self, edge: EdgeDecl, ref: PortRef) -> bool:
-        if ref.port is None and _ID.fullmatch(ref.node_id):
+        if ref.port is None and NAME.fullmatch(ref.node_id):
             return True
         self._edge_problem(edge, f"{str(ref)!r} is no name: letters, digits, _ and -, beginning with a letter")
         return False

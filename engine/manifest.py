@@ -6,6 +6,7 @@ name: demo
 nodes:
   tone: {type: tone, params: {frequency_hz: 440, duration_s: 1}}
   out:  {type: wav_sink, executor: multiprocess, params: {path: tone.wav}}
+  part: {type: ./part.yaml, params: {level: -3}}    # another pipeline: its inputs and outputs are the ports
 edges:
   - tone -> out
   - {from: tone, to: out, capacity: 8, max_bytes: 1000000, timeout: 5}
@@ -15,6 +16,8 @@ inputs:                     # optional: what the program sends (`run.send`); a p
   mic: asr.in               # or a list, or {to: asr.in, capacity: 8}, with the keys of an edge
 outputs:
   text: asr.out             # optional: what it receives (`run.receive`); or {from: asr.out, capacity: 8}
+parameters:                 # optional: of the whole pipeline; its nodes use them as "${level}"
+  level: {default: -12}     # or {}: it has to be given
 wait: adaptive              # optional: or sleep, spin (how processes wait for each other)
 executors:                  # optional: where types run that do not say so themselves
   "my.models:*": multiprocess
@@ -32,6 +35,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
+from penstock.engine.parameters import REQUIRED, Parameter
 from penstock.engine.pipeline import EdgeDecl, NodeDecl, Pipeline, PortRef, executor_of, parse_chain
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
 from penstock.executors.contract import ExecutorType, Validation
@@ -40,8 +44,9 @@ from penstock.shm.patience import WAIT_MODES
 
 __all__ = ["load"]
 
-_TOP = {"penstock", "name", "nodes", "edges", "inputs", "outputs", "executors", "wait"}
+_TOP = {"penstock", "name", "nodes", "edges", "inputs", "outputs", "parameters", "executors", "wait"}
 _NODE = {"type", "params", "executor", "thread", "init_timeout", "limits"}
+_PARAMETER = {"default"}
 _EDGE = {"from", "to", "capacity", "max_bytes", "timeout", "policy", "feedback"}
 
 
@@ -124,6 +129,8 @@ class _Reader:
             self._input(document["inputs"], name)
         for name in self._mapping(document, "outputs"):
             self._output(document["outputs"], name)
+        for name in self._mapping(document, "parameters"):
+            self._parameter(document["parameters"], name)
         self._routes(document)
         return self._pipeline
 
@@ -204,6 +211,17 @@ class _Reader:
         if edge.policy == "latest" and "capacity" not in said:
             edge.capacity = 1
         return edge
+
+    def _parameter(self, parameters: CommentedMap, name: Any) -> None:
+        said, where = parameters[name], self._where(parameters, name)
+        if not isinstance(said, CommentedMap | None) or not str(name).isidentifier():
+            text = f"parameter {str(name)!r}: a name with {{default: VALUE}}, or with {{}} if it has to be given"
+            self._pipeline.problems.append(Problem(where, text))
+            return
+        said = CommentedMap() if said is None else said
+        self._check_keys(said, _PARAMETER, f"parameter {str(name)!r}")
+        default = _plain(said["default"]) if "default" in said else REQUIRED
+        self._pipeline.parameters[str(name)] = Parameter(default, where)
 
     def _routes(self, document: CommentedMap) -> None:
         said = self._mapping(document, "executors")

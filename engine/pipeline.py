@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
+from penstock.engine.parameters import REQUIRED, Given, Parameter
 from penstock.engine.problems import Problem, Where, did_you_mean
 from penstock.executors.contract import ExecutorType, Json, Validation
 from penstock.executors.registry import NodeFactory
@@ -48,7 +49,7 @@ class NodeDecl:
     """A node as it was asked for."""
 
     node_id: str
-    node_type: str | NodeFactory
+    node_type: str | NodeFactory | Pipeline
     params: dict[str, Any] = field(default_factory=dict)
     executor: ExecutorType | None = None
     thread: bool = False
@@ -56,8 +57,10 @@ class NodeDecl:
     limits: dict[str, Any] = field(default_factory=dict)
     where: Where = field(default_factory=Where)
     param_where: dict[str, Where] = field(default_factory=dict)
-    overridden: set[str] = field(default_factory=set)
-    """Parameters that `Pipeline.set` gave: a relative path among them starts where the program runs."""
+    folder: str = ""
+    """Of the manifest that it stands in: where paths start, and modules are found."""
+    folders: dict[str, str] = field(default_factory=dict)
+    """Where the relative path of a parameter starts that came from elsewhere; empty: where the program runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,9 @@ class Pipeline:
         """External inputs: edges whose source is a name that the program sends to."""
         self.outputs: list[EdgeDecl] = []
         """External outputs: edges whose target is a name that the program receives from."""
+        self.parameters: dict[str, Parameter] = {}
+        self.given: dict[str, Given] = {}
+        """Values of parameters that are not the default."""
         self.routes: Routes = Routes()
         self.problems: list[Problem] = []
         """What the manifest's reader has found already; reported with everything else."""
@@ -144,7 +150,7 @@ class Pipeline:
     def add(
         self,
         node_id: str,
-        node_type: str | NodeFactory,
+        node_type: str | NodeFactory | Pipeline,
         params: Mapping[str, Json] | None = None,
         *,
         executor: str | ExecutorType | None = None,
@@ -157,7 +163,8 @@ class Pipeline:
         Args:
             node_id: its name.
             node_type: a short name (`penstock nodes` lists them), `package.module:Name`, the path of a .wasm file, or
-                the class or function itself.
+                the class or function itself; or another pipeline, or the path of its manifest: its inputs and outputs
+                are the ports, and its parameters the parameters.
             params: its parameters.
             executor: `native`, `multiprocess` or `wasm`; left out, its type decides (see `Routes`).
             thread: run a native node's synchronous code in a thread.
@@ -168,7 +175,8 @@ class Pipeline:
             Validation: a name, a type or an executor is none.
         """
         where = _caller()
-        if not isinstance(node_id, str) or not (isinstance(node_type, str) or callable(node_type)):
+        is_type = isinstance(node_type, str | Pipeline) or callable(node_type)
+        if not isinstance(node_id, str) or not is_type:
             raise Validation(f"a node has a name and a type: add({node_id!r}, {node_type!r}) has not")
         for given in (params, limits):
             if not isinstance(given, Mapping | None):
@@ -287,9 +295,37 @@ class Pipeline:
             if node.node_id == node_id:
                 node.params[name] = value
                 node.param_where[name] = Where(f"--set {node_id}.{name}")
-                node.overridden.add(name)
+                node.folders[name] = ""
                 return self
         raise KeyError(node_id)
+
+    def parameter(self, name: str, default: Json = REQUIRED) -> Self:
+        """Declare a parameter of the whole pipeline, which its nodes use as `"${name}"`.
+
+        A pipeline that is a node of another gets it as any node does.
+
+        Args:
+            name: of the parameter.
+            default: its value unless another is given; left out, one has to be given.
+
+        Raises:
+            Validation: this is no name.
+        """
+        if not isinstance(name, str) or not name.isidentifier():
+            raise Validation(f"a parameter has a name, as in parameter('path'), and not {name!r}")
+        self.parameters[name] = Parameter(default, _caller())
+        return self
+
+    def give(self, name: str, value: Any) -> Self:
+        """Give a parameter of the whole pipeline a value.
+
+        Raises:
+            KeyError: there is no such parameter.
+        """
+        if name not in self.parameters:
+            raise KeyError(name)
+        self.given[name] = Given(value, Where(f"--set {name}"), "")
+        return self
 
     def check(self, *, only_native: bool = False) -> Plan:
         """See that it can run, without starting anything.

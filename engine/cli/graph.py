@@ -35,7 +35,7 @@ def _arrow(edge: PlannedEdge) -> str:
 def _name(end: PlannedNode | PlannedPort) -> str:
     """`end` and other words of Mermaid's own are legal names of nodes."""
     if isinstance(end, PlannedNode):
-        return f"n_{end.node_id}".replace("-", "_")
+        return f"n_{end.node_id}".replace("-", "_").replace("/", "__")
     inwards = any(edge.source is end for edge in end.edges)
     return f"{'i' if inwards else 'o'}_{end.name}".replace("-", "_")
 
