@@ -17,7 +17,16 @@ from penstock.shm.record import Outgoing
 from penstock.shm.ring import Policy
 from penstock.shm.trio_channel import TrioReceiver, TrioSender
 
-__all__ = ["EdgeFailed", "EdgeReceiver", "LocalEdge", "NeighbourLost", "RingReceiverEnd", "RingSenderEnd"]
+__all__ = [
+    "EdgeFailed",
+    "EdgeReceiver",
+    "FeedbackEdge",
+    "LocalEdge",
+    "LocalStatistics",
+    "NeighbourLost",
+    "RingReceiverEnd",
+    "RingSenderEnd",
+]
 
 
 class NeighbourLost(Exception):
@@ -37,6 +46,10 @@ class EdgeReceiver(Protocol):
 
     async def receive(self) -> RuntimeData:
         """The next datum; raises `EndOfStream`."""
+        ...
+
+    def receive_nowait(self) -> RuntimeData:
+        """The next datum; raises `EndOfStream`, or `trio.WouldBlock` while there is none."""
         ...
 
     def acknowledge(self) -> None:
@@ -100,14 +113,29 @@ class LocalEdge:
             self._put_or_drop(data, nbytes)
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
+        await self.wait_for_room(nbytes)
+        self._put(data, nbytes)
+
+    def has_room(self, nbytes: int) -> bool:
+        """Whether `put` may be called: nobody would have to wait."""
+        return self._policy is not Policy.BLOCK or self._fits(nbytes)
+
+    def put(self, data: RuntimeData) -> None:
+        """Put a datum in, where `has_room` said so."""
+        self._put_or_drop(data, data.nbytes)
+
+    async def wait_for_room(self, nbytes: int) -> None:
+        """Wait until there is room.
+
+        Raises:
+            EdgeFailed: there was none within the edge's timeout.
+        """
         with trio.move_on_after(float("inf") if self._timeout_s is None else self._timeout_s):
-            while not self._fits(nbytes):
+            while not self.has_room(nbytes):
                 await self._writer.park()
-        if self._fits(nbytes):  # also when room came with the deadline
-            self._put(data, nbytes)
-            return
-        assert self._timeout_s is not None
-        raise EdgeFailed(self.name, BackpressureTimeout(self._timeout_s))
+        if not self.has_room(nbytes):  # room may have come with the deadline
+            assert self._timeout_s is not None
+            raise EdgeFailed(self.name, BackpressureTimeout(self._timeout_s))
 
     def end(self) -> None:
         """Nothing follows. Idempotent."""
@@ -121,19 +149,21 @@ class LocalEdge:
             EndOfStream: there will be none.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self._max_age_ns:
-            self._drop_the_old()
-        while not self._waiting:
-            if self._ended:
-                raise EndOfStream
+        while (data := self._take()) is None:
             await self._reader.park()
-            if self._max_age_ns:
-                self._drop_the_old()
-        data = self._waiting.popleft()
-        if self._max_age_ns:
-            self._sent_ns.popleft()
-        self._taken.append(data.nbytes)
         await trio.lowlevel.cancel_shielded_checkpoint()
+        return data
+
+    def receive_nowait(self) -> RuntimeData:
+        """The next datum.
+
+        Raises:
+            EndOfStream: there will be none.
+            trio.WouldBlock: there is none yet.
+        """
+        data = self._take()
+        if data is None:
+            raise trio.WouldBlock
         return data
 
     def acknowledge(self) -> None:
@@ -173,6 +203,19 @@ class LocalEdge:
             bool(self._writer),
             bool(self._reader),
         )
+
+    def _take(self) -> RuntimeData | None:
+        if self._max_age_ns:
+            self._drop_the_old()
+        if not self._waiting:
+            if self._ended:
+                raise EndOfStream
+            return None
+        data = self._waiting.popleft()
+        if self._max_age_ns:
+            self._sent_ns.popleft()
+        self._taken.append(data.nbytes)
+        return data
 
     def _put_or_drop(self, data: RuntimeData, nbytes: int) -> None:
         if self._policy is Policy.DROP_NEWEST and not self._fits(nbytes):
@@ -217,6 +260,18 @@ class LocalEdge:
         self._reader.unpark()
 
 
+class FeedbackEdge(LocalEdge):
+    """An edge that closes a cycle: the engine ends it. What its writer gives later, at its own end, is dropped."""
+
+    async def send(self, data: RuntimeData) -> None:
+        if not self._ended:
+            await super().send(data)
+            return
+        await trio.lowlevel.checkpoint()
+        self._sent += 1
+        self._dropped += 1
+
+
 class RingSenderEnd:
     """The end of an edge into a worker."""
 
@@ -236,7 +291,39 @@ class RingSenderEnd:
         except PeerLost:
             raise NeighbourLost from None
         except SharedMemoryError as error:
-            raise EdgeFailed(self.name, contract_error(error, self.name)) from error
+            known = contract_error(error, self.name)
+            raise EdgeFailed(self.name, known) from known
+
+    def has_room(self, nbytes: int) -> bool:
+        """Whether `put` may be called: nobody would have to wait."""
+        return self._sender.ready(nbytes)
+
+    def put(self, message: Outgoing) -> None:
+        """Publish a message, where `has_room` said so.
+
+        Raises:
+            NeighbourLost: the worker is gone.
+            EdgeFailed: there was no memory, or the other side wrote nonsense.
+        """
+        try:
+            self._sender.send_nowait(message)
+        except PeerLost:
+            raise NeighbourLost from None
+        except SharedMemoryError as error:
+            known = contract_error(error, self.name)
+            raise EdgeFailed(self.name, known) from known
+
+    async def wait_for_room(self, nbytes: int) -> None:
+        """Wait until there is room, or `put` would raise.
+
+        Raises:
+            EdgeFailed: there was none within the edge's timeout.
+        """
+        try:
+            await self._sender.wait_for_room(nbytes)
+        except SharedMemoryError as error:
+            known = contract_error(error, self.name)
+            raise EdgeFailed(self.name, known) from known
 
     def end(self) -> None:
         """Nothing follows. Idempotent."""
@@ -266,6 +353,25 @@ class RingReceiverEnd:
             raise NeighbourLost from None
         except SharedMemoryError as error:
             raise contract_error(error, self._receiver.name) from error
+        return self._codec.decode(record)
+
+    def receive_nowait(self) -> RuntimeData:
+        """The next datum.
+
+        Raises:
+            trio.WouldBlock: there is none yet.
+            EndOfStream, NeighbourLost, IPCError: as `receive`.
+        """
+        try:
+            record = self._receiver.take()
+        except EndOfChannel:
+            raise EndOfStream from None
+        except PeerLost:
+            raise NeighbourLost from None
+        except SharedMemoryError as error:
+            raise contract_error(error, self._receiver.name) from error
+        if record is None:
+            raise trio.WouldBlock
         return self._codec.decode(record)
 
     def acknowledge(self) -> None:

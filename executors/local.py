@@ -78,6 +78,12 @@ class LocalNode:
         """Give the node one datum and emit all that it makes of it."""
         await self._stream(lambda: self.host.process(data, port, params), emit)
 
+    async def ended(self, port: str, emit: Emit) -> None:
+        """Tell a node that wants to know it that an input has ended."""
+        ended = self.host.ended
+        if ended is not None:
+            await self._stream(lambda: ended(port), emit)
+
     async def flush(self, emit: Emit) -> None:
         await self._stream(self.host.flush, emit)
 

@@ -25,7 +25,7 @@ from penstock.shm.ring import Policy, Ring, Word
 from penstock.shm.slab import Slab, SlabPool
 from penstock.shm.writing import RingWriter
 
-__all__ = ["BATCH_WAIT_S", "EdgeOptions", "ReceiveEnd", "SendEnd"]
+__all__ = ["BATCH_WAIT_S", "EdgeOptions", "FeedbackEnd", "ReceiveEnd", "SendEnd"]
 
 _READER_WAITING: Final = Word.READER_WAITING
 _WRITER_WAITING: Final = Word.WRITER_WAITING
@@ -51,6 +51,7 @@ class EdgeOptions:
         timeout_s: how long a send may wait for room.
         max_age_s: what was sent longer ago is discarded when its reader would take it.
         wait: how both sides wait (see `patience`).
+        feedback: somebody else may end the channel, when its writer has nothing to send.
     """
 
     name: str = ""
@@ -60,6 +61,7 @@ class EdgeOptions:
     timeout_s: float | None = None
     max_age_s: float | None = None
     wait: WaitMode = "adaptive"
+    feedback: bool = False
 
 
 class SendEnd:
@@ -140,7 +142,7 @@ class SendEnd:
     def ready(self, nbytes: int) -> bool:
         """Whether `offer` would give anything but False."""
         try:
-            return self.ring.has_room(nbytes)
+            return self._policy is not Policy.BLOCK or self.ring.has_room(nbytes)
         except Exception:
             return True
 
@@ -196,6 +198,16 @@ class SendEnd:
                 return slab
         # With the tail in any case: another edge of the group may have less room for it in its slots.
         return self.pool.place(message, message.payload, message.tail)
+
+
+class FeedbackEnd(SendEnd):
+    """The sending end of a channel that somebody else may end; what is sent after that is dropped, and counted."""
+
+    def offer(self, message: Outgoing) -> bool:
+        if self._words[Word.ENDED]:
+            self.ring.refuse()
+            return True
+        return super().offer(message)
 
 
 class ReceiveEnd:

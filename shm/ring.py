@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from penstock.shm.errors import CorruptSegment, GrowthRefused
+from penstock.shm.fence import fence
 from penstock.shm.record import HEADER_BYTES
 from penstock.shm.segment import Segment
 
@@ -248,6 +249,11 @@ class Ring:
         """Say that the reader's process is gone; ring the writer's bell afterwards."""
         self.words[Word.READER_LOST] = 1
 
+    def end(self) -> None:
+        """End it in the place of a writer that has nothing to send; ring the reader's bell afterwards."""
+        fence()
+        self.words[Word.ENDED] = 1
+
     def interrupt(self) -> None:
         """What is in the ring is stale: its reader discards what it has not taken yet."""
         self.words[Word.STALE_BELOW] = self.words[Word.HEAD]
@@ -298,4 +304,5 @@ class Ring:
         received, position = words[Word.RECEIVED + (acknowledged & 1)], acknowledged >> 1
         behind = max(position, evicted)
         in_hand = int(position < words[Word.CLAIM] >> self.SLOT_BITS <= behind)
-        return received, behind - received - in_hand, words[Word.HEAD] - behind + in_hand
+        dropped = behind - received - in_hand + words[Word.REFUSED]
+        return received, dropped, words[Word.HEAD] - behind + in_hand

@@ -31,6 +31,7 @@ class LinkSpec:
         timeout_s: how long a send may wait.
         max_age_s: what was sent longer ago is discarded when it would be taken.
         wait: how it waits (see `penstock.shm.patience`).
+        feedback: the engine may end it, when its writer has nothing to send.
     """
 
     name: str
@@ -43,6 +44,7 @@ class LinkSpec:
     timeout_s: float | None = None
     max_age_s: float | None = None
     wait: WaitMode = "adaptive"
+    feedback: bool = False
 
 
 @dataclass(frozen=True, slots=True)

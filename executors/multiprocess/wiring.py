@@ -29,7 +29,7 @@ from penstock.shm.processors import usable_processors
 from penstock.shm.ring import Geometry, Policy, Ring, RingStatistics
 from penstock.shm.segment import available_bytes
 from penstock.shm.slab import SlabPool
-from penstock.shm.trio_channel import TrioReceiver, TrioSender
+from penstock.shm.trio_channel import TrioFeedbackSender, TrioReceiver, TrioSender
 from penstock.shm.trio_doorbell import TrioDoorbell
 
 __all__ = ["Link", "Party", "Wiring", "check_room"]
@@ -99,6 +99,7 @@ class Link:
             self.options.timeout_s,
             self.options.max_age_s,
             self.options.wait,
+            self.options.feedback,
         )
 
 
@@ -142,8 +143,9 @@ class Wiring:
         policy: Policy = Policy.BLOCK,
         max_age_s: float | None = None,
         growth: int = 0,
+        feedback: bool = False,
     ) -> Link:
-        """A ring from one party to another.
+        """A ring from one party to another; one of feedback is ended by `end`, not by its writer alone.
 
         Raises:
             AllocationFailed: /dev/shm has no room for it.
@@ -164,6 +166,7 @@ class Wiring:
             timeout_s=timeout_s,
             max_age_s=max_age_s,
             wait=self._wait,
+            feedback=feedback,
         )
         link = Link(name, writer, reader, Ring.format(segment, geometry), options)
         writer.lanes += 1
@@ -189,7 +192,8 @@ class Wiring:
 
     def sender(self, link: Link) -> TrioSender:
         """The engine's end of a link that it writes."""
-        return TrioSender(link.ring, self._pool, self.bell, link.reader.bell, link.options)
+        kind = TrioFeedbackSender if link.options.feedback else TrioSender
+        return kind(link.ring, self._pool, self.bell, link.reader.bell, link.options)
 
     def receiver(self, link: Link) -> TrioReceiver:
         """The engine's end of a link that it reads."""
@@ -199,6 +203,11 @@ class Wiring:
     def claim(self, shape: int | Sequence[int], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
         """An array in shared memory, for a node of this process (see `NodeContext.claim`)."""
         return self._claim(shape, dtype)
+
+    def end(self, link: Link) -> None:
+        """End a link of feedback in the place of its writer, which has nothing to send."""
+        link.ring.end()
+        link.reader.bell.ring()
 
     def lost(self, party: Party) -> None:
         """A process is gone: tell everyone who shares a ring with it, before anything else is done about it.
