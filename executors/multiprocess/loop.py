@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from penstock.executors.claim import claim_from
 from penstock.executors.codec import Codec
 from penstock.executors.contract import Json, NodeExecution, RuntimeData, ServiceError
-from penstock.executors.host import NodeHost, exactly_one, outputs
+from penstock.executors.host import NodeHost, exactly_one, outputs, wants_nothing
 from penstock.executors.multiprocess.journal import FLUSH, Journal, SnapshotJournal, StatelessJournal
 from penstock.executors.multiprocess.messages import JournalSpec, LinkSpec, WorkerSpec
 from penstock.executors.multiprocess.outlets import Outlets, options_of, ring_of
@@ -134,7 +134,7 @@ class WorkerLoop:
                 self._consume()
                 if self._journal is not None:
                     self._journal.begin(FLUSH, 0)
-            self._give(self._flush())
+            self._give(self._call(self.host.flush))
             self._outlets.check_repeats()
             self._outlets.end()
         if self._journal is not None:
@@ -190,13 +190,17 @@ class WorkerLoop:
         links = self._inputs
         journal = self._journal
         patience = Patience(links[0].spec.wait) if links else Patience()
+        wants = None if any(link.port is None for link in links) else self.host.wants
         while links:
             worked = False
             for link in links:
+                if wants is not None and not wants(link.port):  # type: ignore[arg-type]
+                    continue
                 try:
                     record = link.receiver.take()
                 except EndOfChannel:
                     links = [other for other in links if other is not link]
+                    self._see_end_of(link.port, links)
                     worked = True
                     continue
                 except PeerLost:
@@ -215,7 +219,16 @@ class WorkerLoop:
             if self._interrupted:
                 raise Interrupted
             if not worked:
-                self._wait([link.receiver for link in links], patience)
+                waiting = links if wants is None else [link for link in links if wants(link.port)]  # type: ignore[arg-type]
+                if not waiting:
+                    raise wants_nothing(self.host.ctx.node_id, [link.port or "" for link in links])
+                self._wait([link.receiver for link in waiting], patience)
+
+    def _see_end_of(self, port: str | None, links: list[_Input]) -> None:
+        """Tell the node, if it wants to know, when the last edge into a port has ended."""
+        ended = self.host.ended
+        if ended is not None and port is not None and all(link.port != port for link in links):
+            self._give(self._call(ended, port))
 
     def _wait(self, receivers: list[Receiver], patience: Patience) -> None:
         """Wait for inputs. While there are none, nothing stays unsettled: a writer may wait for an empty edge."""
@@ -270,9 +283,9 @@ class WorkerLoop:
         except (Exception, SystemExit) as error:
             raise node_error(self.host.ctx.node_id, error) from error
 
-    def _flush(self) -> Any:
+    def _call(self, method: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return self.host.flush()
+            return method(*arguments)
         except (SharedMemoryError, ServiceError):
             raise
         except (Exception, SystemExit) as error:

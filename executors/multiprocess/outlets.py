@@ -11,7 +11,7 @@ from penstock.executors.host import NodeHost
 from penstock.executors.multiprocess.messages import LinkSpec
 from penstock.executors.multiprocess.replay import NotRepeated, Repeats
 from penstock.executors.translate import contract_error
-from penstock.shm.blocking import Sender
+from penstock.shm.blocking import FeedbackSender, Sender
 from penstock.shm.channel import EdgeOptions
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.errors import Interrupted, PeerLost, SharedMemoryError
@@ -27,7 +27,8 @@ class Outlet:
 
     def __init__(self, spec: LinkSpec, bell: Doorbell, pool: SlabPool) -> None:
         self.spec = spec
-        self.sender = Sender(ring_of(spec), pool, bell, Doorbell(*spec.peer_bell), options_of(spec))
+        kind = FeedbackSender if spec.feedback else Sender
+        self.sender = kind(ring_of(spec), pool, bell, Doorbell(*spec.peer_bell), options_of(spec))
         self.codec = Codec(spec.name)
 
 
@@ -140,5 +141,10 @@ def ring_of(spec: LinkSpec) -> Ring:
 
 def options_of(spec: LinkSpec) -> EdgeOptions:
     return EdgeOptions(
-        name=spec.name, lane=spec.lane, max_bytes=spec.max_bytes, timeout_s=spec.timeout_s, wait=spec.wait
+        name=spec.name,
+        lane=spec.lane,
+        max_bytes=spec.max_bytes,
+        timeout_s=spec.timeout_s,
+        max_age_s=spec.max_age_s,
+        wait=spec.wait,
     )

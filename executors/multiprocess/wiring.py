@@ -29,7 +29,7 @@ from penstock.shm.processors import usable_processors
 from penstock.shm.ring import Geometry, Policy, Ring, RingStatistics
 from penstock.shm.segment import available_bytes
 from penstock.shm.slab import SlabPool
-from penstock.shm.trio_channel import TrioReceiver, TrioSender
+from penstock.shm.trio_channel import TrioFeedbackSender, TrioReceiver, TrioSender
 from penstock.shm.trio_doorbell import TrioDoorbell
 
 __all__ = ["Link", "Party", "Wiring", "check_room"]
@@ -72,6 +72,21 @@ class Link:
     def statistics(self) -> RingStatistics:
         return self.ring.statistics()
 
+    def grow(self) -> int:
+        """Let it hold twice as many data and bytes. The new capacity.
+
+        Raises:
+            GrowthRefused: it has grown as often as it may.
+            OutOfSharedMemory: there is no room for that in /dev/shm.
+        """
+        capacity = self.ring.grow()
+        self.writer.bell.ring()
+        return capacity
+
+    def interrupt(self) -> None:
+        """What nobody has taken yet is stale, and dropped when its reader comes to it."""
+        self.ring.interrupt()
+
     def _spec(self, port: str | None, peer: Party) -> LinkSpec:
         return LinkSpec(
             self.name,
@@ -82,7 +97,9 @@ class Link:
             self.options.lane,
             self.options.max_bytes,
             self.options.timeout_s,
+            self.options.max_age_s,
             self.options.wait,
+            self.options.feedback,
         )
 
 
@@ -124,20 +141,33 @@ class Wiring:
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout_s: float | None = None,
         policy: Policy = Policy.BLOCK,
+        max_age_s: float | None = None,
+        growth: int = 0,
+        feedback: bool = False,
     ) -> Link:
-        """A ring from one party to another.
+        """A ring from one party to another; one of feedback is ended by `end`, not by its writer alone.
 
         Raises:
             AllocationFailed: /dev/shm has no room for it.
         """
-        geometry = Geometry.fitting(capacity, policy)
+        geometry = Geometry.fitting(capacity, policy, growth)
         suffix = f"r{self._rings}"
         self._rings += 1
         try:
-            segment = self._owner.create(suffix, geometry.segment_bytes, what=f"the ring of edge {name}")
+            segment = self._owner.create(
+                suffix, geometry.segment_bytes, what=f"the ring of edge {name}", reserve=geometry.reserve_bytes
+            )
         except OutOfSharedMemory as error:
             raise AllocationFailed(str(error)) from error
-        options = EdgeOptions(name=name, lane=writer.lanes, max_bytes=max_bytes, timeout_s=timeout_s, wait=self._wait)
+        options = EdgeOptions(
+            name=name,
+            lane=writer.lanes,
+            max_bytes=max_bytes,
+            timeout_s=timeout_s,
+            max_age_s=max_age_s,
+            wait=self._wait,
+            feedback=feedback,
+        )
         link = Link(name, writer, reader, Ring.format(segment, geometry), options)
         writer.lanes += 1
         writer.links_out.append(link)
@@ -162,7 +192,8 @@ class Wiring:
 
     def sender(self, link: Link) -> TrioSender:
         """The engine's end of a link that it writes."""
-        return TrioSender(link.ring, self._pool, self.bell, link.reader.bell, link.options)
+        kind = TrioFeedbackSender if link.options.feedback else TrioSender
+        return kind(link.ring, self._pool, self.bell, link.reader.bell, link.options)
 
     def receiver(self, link: Link) -> TrioReceiver:
         """The engine's end of a link that it reads."""
@@ -172,6 +203,11 @@ class Wiring:
     def claim(self, shape: int | Sequence[int], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
         """An array in shared memory, for a node of this process (see `NodeContext.claim`)."""
         return self._claim(shape, dtype)
+
+    def end(self, link: Link) -> None:
+        """End a link of feedback in the place of its writer, which has nothing to send."""
+        link.ring.end()
+        link.reader.bell.ring()
 
     def lost(self, party: Party) -> None:
         """A process is gone: tell everyone who shares a ring with it, before anything else is done about it.
