@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from penstock.engine.edge import EdgeReceiver, LocalEdge, RingReceiverEnd, RingSenderEnd
+from penstock.engine.edge import EdgeReceiver, FeedbackEdge, LocalEdge, LocalStatistics, RingReceiverEnd, RingSenderEnd
 from penstock.engine.external import ExternalInput, ExternalOutput
 from penstock.engine.faults import Faults, OnDeadLetter
 from penstock.engine.local_task import LocalTask, Outputs
@@ -14,10 +14,11 @@ from penstock.executors.codec import Codec
 from penstock.executors.contract import NodeContext
 from penstock.executors.local import LocalNode
 from penstock.executors.multiprocess.launch import Launch
+from penstock.executors.multiprocess.lives import Worker
 from penstock.executors.multiprocess.messages import NodeSpec
-from penstock.executors.multiprocess.supervisor import OnOutput, Supervisor, WorkerOptions
+from penstock.executors.multiprocess.supervisor import OnOutput, WorkerOptions
 from penstock.executors.multiprocess.wiring import Link, Party, Wiring, check_room
-from penstock.shm.ring import Geometry
+from penstock.shm.ring import Geometry, RingStatistics
 
 __all__ = ["Assembly"]
 
@@ -28,7 +29,8 @@ class Assembly:
 
     Attributes:
         tasks: the nodes of this process.
-        workers: the supervisors of the others.
+        workers: the others.
+        wiring: of the shared edges; without them there is none, and no shared memory.
         local_edges, links: every edge of the plan is one of them.
         receivers: of those edges that are read in this process.
         inputs, outputs: the external ones, by name.
@@ -37,8 +39,9 @@ class Assembly:
     plan: Plan
     session_id: str
     on_dead_letter: OnDeadLetter
+    wiring: Wiring | None = None
     tasks: dict[str, LocalTask] = field(default_factory=dict)
-    workers: dict[str, Supervisor] = field(default_factory=dict)
+    workers: dict[str, Worker] = field(default_factory=dict)
     local_edges: dict[PlannedEdge, LocalEdge] = field(default_factory=dict)
     links: dict[PlannedEdge, Link] = field(default_factory=dict)
     receivers: dict[PlannedEdge, EdgeReceiver] = field(default_factory=dict)
@@ -46,13 +49,14 @@ class Assembly:
     outputs: dict[str, ExternalOutput] = field(default_factory=dict)
     _launches: dict[str, Launch] = field(default_factory=dict)
 
-    def build(self, wiring: Wiring | None, *, grace_s: float, on_output: OnOutput) -> None:
-        """Make all parts. Without shared edges there is no wiring, and no shared memory.
+    def build(self, *, grace_s: float, on_output: OnOutput) -> None:
+        """Make all parts.
 
         Raises:
             AllocationFailed: /dev/shm is too small for the rings of all edges together.
             NodeExecution: the constructor of a node of this process failed.
         """
+        wiring = self.wiring
         if wiring is not None:
             self._launch_workers(wiring, grace_s, on_output)
             self._make_links(wiring)
@@ -60,7 +64,8 @@ class Assembly:
             if not edge.shared:
                 decl = edge.decl
                 policy = POLICIES[decl.policy]
-                self.local_edges[edge] = LocalEdge(
+                kind = FeedbackEdge if decl.feedback else LocalEdge
+                self.local_edges[edge] = kind(
                     edge.name, decl.capacity, decl.max_bytes, decl.timeout_s, policy, decl.max_age_s
                 )
         for node in self.plan.nodes:
@@ -71,8 +76,23 @@ class Assembly:
             self.inputs[name] = ExternalInput(name, accepted_types(port), outputs, self.session_id)
         for name, port in self.plan.outputs.items():
             self.outputs[name] = ExternalOutput(name, self._receiver(port.edges[0], wiring))
-        for node_id, launch in self._launches.items():
-            self.workers[node_id] = launch.supervisor()
+        for node in self.plan.nodes:
+            if node.in_worker:
+                self.workers[node.node_id] = Worker(self._launches[node.node_id], node.delivery)
+
+    def statistics(self, edge: PlannedEdge) -> LocalStatistics | RingStatistics:
+        """The counts of an edge, exact at every moment."""
+        link = self.links.get(edge)
+        return self.local_edges[edge].statistics() if link is None else link.statistics()
+
+    def end_feedback(self, edge: PlannedEdge) -> None:
+        """End an edge of feedback in the place of its writer, which has nothing to send."""
+        link = self.links.get(edge)
+        if link is None:
+            self.local_edges[edge].end()
+        else:
+            assert self.wiring is not None
+            self.wiring.end(link)
 
     def _launch_workers(self, wiring: Wiring, grace_s: float, on_output: OnOutput) -> None:
         for node in self.plan.nodes:
@@ -97,6 +117,7 @@ class Assembly:
                 timeout_s=decl.timeout_s,
                 policy=POLICIES[decl.policy],
                 max_age_s=decl.max_age_s,
+                feedback=decl.feedback,
             )
             self.links[edge] = link
             if isinstance(edge.source, PlannedNode) and edge.source.in_worker:

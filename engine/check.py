@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 
 from penstock.engine.catalogue import Catalogue, FoundType
+from penstock.engine.cycles import find_cycles
+from penstock.engine.delivery import delivery_of
 from penstock.engine.faults import problems_of_faults
+from penstock.engine.flatten import NAME, flatten
 from penstock.engine.nodes import BUILTIN
 from penstock.engine.pipeline import POLICIES, EdgeDecl, NodeDecl, Pipeline, PortRef
-from penstock.engine.plan import Plan, PlannedEdge, PlannedNode, PlannedPort, accepted_types
+from penstock.engine.plan import Cycle, Plan, PlannedEdge, PlannedNode, PlannedPort, accepted_types
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
-from penstock.executors.contract import DataType, ExecutorType, ServiceError
+from penstock.executors.contract import DataType, ExecutorType, Json, ServiceError
 from penstock.shm.patience import WAIT_MODES
 from penstock.shm.ring import LARGEST_CAPACITY
 
 __all__ = ["check"]
 
-_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _TYPES = {data_type.value.lower() for data_type in DataType}
 
 
@@ -33,7 +34,7 @@ def check(pipeline: Pipeline, *, only_native: bool, alone: bool = False) -> Plan
     Raises:
         PipelineInvalid: with all the problems there are.
     """
-    return _Checker(pipeline, only_native=only_native).plan(alone=alone)
+    return _Checker(flatten(pipeline), only_native=only_native).plan(alone=alone)
 
 
 class _Checker:
@@ -69,16 +70,15 @@ class _Checker:
         if not self._problems:
             self._problems += self._unfed()
         order = self._in_order()
+        cycles = find_cycles(order)
+        self._check_cycles(cycles)
         if self._problems:
             raise PipelineInvalid(self._problems)
-        return Plan(self._pipeline.name, order, self._edges, self._inputs, self._outputs)
+        return Plan(self._pipeline.name, order, self._edges, cycles, self._inputs, self._outputs)
 
     # Nodes
 
     def _plan_node(self, decl: NodeDecl) -> None:
-        if not _ID.fullmatch(decl.node_id):
-            self._problem(decl, "is no name: letters, digits, _ and -, beginning with a letter")
-            return
         if decl.node_id in self._nodes:
             self._problem(decl, "there is a node of this name already: names are unique")
             return
@@ -94,9 +94,12 @@ class _Checker:
         executor, in_worker = self._place(decl, found)
         if not _is_duration(decl.init_timeout_s):
             self._problem(decl, f"init_timeout is a number of seconds above 0, not {decl.init_timeout_s!r}")
+        delivery, unfit = delivery_of(decl.delivery, found)
+        for text in unfit:
+            self._problem(decl, text)
         for text in problems_of_faults(decl, found, in_worker=in_worker):
             self._problem(decl, text)
-        self._check_ports(decl, found)
+        inputs, outputs = self._ports(decl, found, params) if len(self._problems) == before else ({}, {})
         if len(self._problems) == before:
             self._ask_node(decl, found, params)
         if len(self._problems) == before:
@@ -108,9 +111,10 @@ class _Checker:
                 params,
                 executor,
                 in_worker,
-                found.signature.inputs,
-                found.signature.outputs,
+                inputs,
+                outputs,
                 found.signature.is_source,
+                delivery,
             )
 
     def _place(self, decl: NodeDecl, found: FoundType) -> tuple[ExecutorType, bool]:
@@ -131,10 +135,18 @@ class _Checker:
             self._problem(decl, "`limits` are for nodes on the wasm executor")
         return executor, in_worker
 
-    def _check_ports(self, decl: NodeDecl, found: FoundType) -> None:
+    def _ports(
+        self, decl: NodeDecl, found: FoundType, params: Mapping[str, Json]
+    ) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """(inputs, outputs), which may depend on the parameters."""
         if not found.signature.is_function and not found.signature.works:
             self._problem(decl, f"{found.shown_name} has neither process() nor produce(): see docs/python-nodes.md")
-        for side in (found.signature.inputs, found.signature.outputs):
+        try:
+            inputs, outputs = found.signature.ports(params)
+        except (Exception, SystemExit) as error:
+            self._problem(decl, str(error) or repr(error))
+            return {}, {}
+        for side in (inputs, outputs):
             if not hasattr(side, "items"):
                 self._problem(decl, f"{found.shown_name} has ports {side!r}: write them as {{'name': 'type'}}")
                 continue
@@ -144,20 +156,21 @@ class _Checker:
                     self._problem(
                         decl, f"port {port!r} of {found.shown_name} has the type {accepted!r}; there is {_all_types()}"
                     )
+        return inputs, outputs
 
-    def _ask_node(self, decl: NodeDecl, found: FoundType, params: Mapping[str, object]) -> None:
+    def _ask_node(self, decl: NodeDecl, found: FoundType, params: Mapping[str, Json]) -> None:
         """Let a node say what is wrong with the values: in its constructor (built-in ones) and in `check()`."""
         if found.guest_params is not None:
             return
         if found.import_name not in BUILTIN.values() and not hasattr(found.factory, "check"):
             return
         try:
-            node = found.factory(**found.signature.accepted(params))  # type: ignore[arg-type]
+            node = found.factory(**found.signature.accepted(params))
             if hasattr(node, "check"):
                 node.check()
         except (Exception, SystemExit) as error:
-            given = ", ".join(f"--set {decl.node_id}.{name}" for name in sorted(decl.overridden))
-            where = Where(given) if given else decl.where
+            given = sorted({str(decl.param_where[name]) for name in decl.folders})  # values that came from elsewhere
+            where = Where(", ".join(given)) if given else decl.where
             self._problems.append(Problem(where, f"node {decl.node_id!r}: {str(error) or repr(error)}"))
 
     # Edges
@@ -208,7 +221,7 @@ class _Checker:
             source.edges_out.append(self._edges[-1])
 
     def _is_name(self, edge: EdgeDecl, ref: PortRef) -> bool:
-        if ref.port is None and _ID.fullmatch(ref.node_id):
+        if ref.port is None and NAME.fullmatch(ref.node_id):
             return True
         self._edge_problem(edge, f"{str(ref)!r} is no name: letters, digits, _ and -, beginning with a letter")
         return False
@@ -232,6 +245,9 @@ class _Checker:
         for name, seconds in (("timeout", edge.timeout_s), ("max_age", edge.max_age_s)):
             if seconds is not None and not _is_duration(seconds):
                 self._edge_problem(edge, f"{name} is a number of seconds above 0, not {seconds!r}")
+        feedback: object = edge.feedback
+        if not isinstance(feedback, bool):
+            self._edge_problem(edge, f"feedback is true or false, not {edge.feedback!r}")
         if not isinstance(edge.policy, str) or edge.policy not in POLICIES:
             self._edge_problem(edge, f"there is no policy {edge.policy!r}: {did_you_mean(str(edge.policy), POLICIES)}")
         elif edge.policy != "block" and edge.timeout_s is not None:
@@ -294,16 +310,16 @@ class _Checker:
             yield Problem(edge.where, f"output {name!r}: {text}; or connect {edge.source} to a sink")
 
     def _in_order(self) -> list[PlannedNode]:
-        """The nodes with every edge pointing forward; a cycle is a problem."""
+        """The nodes with every edge pointing forward but for those of feedback; another cycle is a problem."""
         nodes = self._planned()
-        waiting = {node.node_id: sum(edge.source in nodes for edge in node.edges_in) for node in nodes}
-        order = [node for node in nodes if not waiting[node.node_id]]
+        waiting = {node: sum(edge.source in nodes for edge in _forward(node.edges_in)) for node in nodes}
+        order = [node for node in nodes if not waiting[node]]
         for node in order:  # grows while it is walked
-            for edge in node.edges_out:
+            for edge in _forward(node.edges_out):
                 if isinstance(edge.target, PlannedPort):
                     continue
-                waiting[edge.target.node_id] -= 1
-                if not waiting[edge.target.node_id]:
+                waiting[edge.target] -= 1
+                if not waiting[edge.target]:
                     order.append(edge.target)
         if len(order) < len(nodes):
             self._problems.append(self._cycle([node for node in nodes if node not in order]))
@@ -314,13 +330,25 @@ class _Checker:
         """Walk backwards from a node that is on a cycle or behind one, until a node comes up again."""
         path = [nodes[0]]
         while True:
-            edge = next(edge for edge in path[-1].edges_in if edge.source in nodes)
+            edge = next(edge for edge in _forward(path[-1].edges_in) if edge.source in nodes)
             if edge.source in path:
                 members = [*path[path.index(edge.source) :], edge.source][::-1]
                 names = " -> ".join(node.node_id for node in members)
-                return Problem(edge.decl.where, f"the edges form a cycle: {names}; remove one of them")
+                remedy = "remove one of them, or say `feedback: true` at the one that leads back"
+                return Problem(edge.decl.where, f"the edges form a cycle: {names}; {remedy}")
             assert isinstance(edge.source, PlannedNode)
             path.append(edge.source)
+
+    def _check_cycles(self, cycles: list[Cycle]) -> None:
+        if self._problems:  # an edge that is not there yet may be what closes a cycle, or feeds it
+            return
+        closing = {edge for cycle in cycles for edge in cycle.feedback}
+        for edge in self._edges:
+            if edge.decl.feedback and edge not in closing:
+                self._edge_problem(edge.decl, "closes no cycle: leave `feedback` out")
+        for cycle in cycles:
+            if not cycle.feeding:
+                self._problem(cycle.nodes[0].decl, f"nothing feeds the cycle of {cycle} from outside")
 
     def _planned(self) -> list[PlannedNode]:
         return [node for node in self._nodes.values() if node is not None]
@@ -330,6 +358,10 @@ class _Checker:
 
     def _edge_problem(self, edge: EdgeDecl, text: str) -> None:
         self._problems.append(Problem(edge.where, f"edge {edge.source} -> {edge.target}: {text}"))
+
+
+def _forward(edges: list[PlannedEdge]) -> list[PlannedEdge]:
+    return [edge for edge in edges if not edge.decl.feedback]
 
 
 def _of_side(ref: PortRef, ports: Mapping[str, str], other_side: Mapping[str, str]) -> PortRef:

@@ -12,12 +12,21 @@ import trio
 from penstock.executors.codec import Codec
 from penstock.executors.contract import BackpressureTimeout, EndOfStream, RuntimeData, ServiceError
 from penstock.executors.translate import contract_error
-from penstock.shm.errors import EdgeFull, EndOfChannel, PeerLost, SharedMemoryError
+from penstock.shm.errors import EdgeFull, EndOfChannel, GrowthRefused, PeerLost, SharedMemoryError
 from penstock.shm.record import Outgoing
 from penstock.shm.ring import Policy
 from penstock.shm.trio_channel import TrioReceiver, TrioSender
 
-__all__ = ["EdgeFailed", "EdgeReceiver", "LocalEdge", "NeighbourLost", "RingReceiverEnd", "RingSenderEnd"]
+__all__ = [
+    "EdgeFailed",
+    "EdgeReceiver",
+    "FeedbackEdge",
+    "LocalEdge",
+    "LocalStatistics",
+    "NeighbourLost",
+    "RingReceiverEnd",
+    "RingSenderEnd",
+]
 
 
 class NeighbourLost(Exception):
@@ -61,11 +70,15 @@ class EdgeReceiver(Protocol):
 class LocalStatistics:
     """What has passed an edge inside this process: sent = received + dropped + in flight."""
 
+    capacity: int
     sent: int
     received: int
     dropped: int
     in_flight: int
     sent_bytes: int
+    ended: bool
+    writer_waiting: bool
+    reader_waiting: bool
 
 
 class LocalEdge:
@@ -79,8 +92,10 @@ class LocalEdge:
         timeout_s: float | None,
         policy: Policy = Policy.BLOCK,
         max_age_s: float | None = None,
+        growth: int = 0,
     ) -> None:
         self.name = name
+        self._growth = growth
         self._policy = policy
         self._capacity = capacity
         self._max_bytes = max_bytes
@@ -183,9 +198,32 @@ class LocalEdge:
         """Whether the oldest datum that was taken was interrupted."""
         return self._stale > 0
 
+    def grow(self) -> int:
+        """Hold twice as many data and bytes from now on. The new capacity.
+
+        Raises:
+            GrowthRefused: it has grown as often as it may.
+        """
+        if not self._growth:
+            raise GrowthRefused(self._capacity)
+        self._growth -= 1
+        self._capacity *= 2
+        self._max_bytes *= 2
+        self._writer.unpark_all()
+        return self._capacity
+
     def statistics(self) -> LocalStatistics:
-        in_flight = len(self._waiting) + len(self._taken)
-        return LocalStatistics(self._sent, self._received, self._dropped, in_flight, self._sent_bytes)
+        return LocalStatistics(
+            self._capacity,
+            self._sent,
+            self._received,
+            self._dropped,
+            len(self._waiting) + len(self._taken),
+            self._sent_bytes,
+            self._ended,
+            bool(self._writer),
+            bool(self._reader),
+        )
 
     def _take(self) -> RuntimeData | None:
         if self._max_age_ns:
@@ -241,6 +279,18 @@ class LocalEdge:
         self._sent += 1
         self._sent_bytes += nbytes
         self._reader.unpark()
+
+
+class FeedbackEdge(LocalEdge):
+    """An edge that closes a cycle: the engine ends it. What its writer gives later, at its own end, is dropped."""
+
+    async def send(self, data: RuntimeData) -> None:
+        if not self._ended:
+            await super().send(data)
+            return
+        await trio.lowlevel.checkpoint()
+        self._sent += 1
+        self._dropped += 1
 
 
 class RingSenderEnd:

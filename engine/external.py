@@ -43,6 +43,8 @@ class ExternalInput:
         self._session_id = session_id
         self._gate = Gate()
         self._turn = trio.Lock()
+        self.ended: trio.Event = trio.Event()
+        """Set when its edges have ended."""
 
     async def send(self, value: Any) -> None:
         """Send a datum, waiting for room (see `Run.send`)."""
@@ -83,6 +85,7 @@ class ExternalInput:
         """Nothing follows; who waits to send raises the error. Idempotent."""
         self.shut(error)
         self._outputs.end()
+        self.ended.set()
 
     def shut(self, error: ServiceError) -> None:
         """The run is over: whoever sends raises the error. Nodes are told by other means."""

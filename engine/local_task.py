@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
 
+from penstock.engine.choosing import Choosing
 from penstock.engine.edge import EdgeReceiver, LocalEdge, RingSenderEnd
 from penstock.engine.faults import Faults
 from penstock.executors.codec import Codec
@@ -87,6 +89,9 @@ class LocalTask:
         self._inputs = inputs
         self._outputs = outputs
         self._source_scope = trio.CancelScope()
+        host = node.host
+        chooses = host.wants is not None or host.ended is not None
+        self._choosing = Choosing(host, [port for port, _ in inputs]) if chooses else None
         self._turn = trio.Lock() if len(inputs) > 1 else None
         self._emitting = self._stop_after_emit = False
         self._emit_ns = 0
@@ -95,7 +100,7 @@ class LocalTask:
         self._unheard = False  # an interrupt that the node does not know of yet
         self._in_call = False
         self._held: trio.Event | None = None  # the node is being configured: it gets no datum meanwhile
-        self._configuring = trio.Lock()
+        self._line = trio.Lock()  # of those who want to have it alone
         self._between = trio.lowlevel.ParkingLot()
         self.processed: int = 0
         self.busy_ns: int = 0
@@ -109,7 +114,7 @@ class LocalTask:
         if self._node.host.is_source:
             with self._source_scope:
                 await self._timed_produce()
-        elif len(self._inputs) == 1:
+        elif len(self._inputs) == 1 and self._choosing is None:
             port, edge = self._inputs[0]
             await self._consume(port, edge)
         else:
@@ -146,12 +151,18 @@ class LocalTask:
         Raises:
             NodeExecution: its `configure` failed.
         """
-        async with self._configuring:
+        async with self._alone():
+            await self._node.configure(params)
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Have the node between two data."""
+        async with self._line:
             while self._in_call:
                 await self._between.park()
             self._held = trio.Event()
             try:
-                await self._node.configure(params)
+                yield
             finally:
                 self._held.set()
                 self._held = None
@@ -160,14 +171,14 @@ class LocalTask:
         while True:
             with trio.CancelScope() as self._scopes[edge]:
                 await self._consume_to_the_end(port, edge)
-                return
+                break
             while edge.is_stale:  # interrupted, with a datum in hand
                 edge.acknowledge()
-            if self._turn is None:
-                await self._tell_of_interrupt()
-            else:
-                async with self._turn:
-                    await self._tell_of_interrupt()
+            await self._tell_of_interrupt()
+        if self._choosing is not None:
+            async with self._choosing.end(port) as is_last:
+                if is_last:
+                    await self._node.ended(port, self._emit)
 
     async def _consume_to_the_end(self, port: str, edge: EdgeReceiver) -> None:
         while True:
@@ -175,7 +186,10 @@ class LocalTask:
                 data = await edge.receive()
             except EndOfStream:
                 return
-            if self._turn is None:
+            if self._choosing is not None:  # it says what it wants next: others are kept back until it does
+                async with self._choosing.turn(port):
+                    await self._process(data, port, edge)
+            elif self._turn is None:
                 await self._process(data, port, edge)
             else:
                 async with self._turn:
@@ -187,7 +201,8 @@ class LocalTask:
         """Let the node throw away what it holds back of the stale data, before it gets a new one."""
         if self._unheard:
             self._unheard = False
-            await self._node.interrupt()
+            async with self._alone():
+                await self._node.interrupt()
 
     async def _consume_all(self) -> None:
         """Take from several edges as they come; the node works on one datum at a time."""

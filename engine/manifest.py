@@ -6,15 +6,19 @@ name: demo
 nodes:
   tone: {type: tone, params: {frequency_hz: 440, duration_s: 1}}
   out:  {type: wav_sink, executor: multiprocess, params: {path: tone.wav}}
+  part: {type: ./part.yaml, params: {level: -3}}    # another pipeline: its inputs and outputs are the ports
 edges:
   - tone -> out
   - {from: tone, to: out, capacity: 8, max_bytes: 1000000, timeout: 5}
   - {from: tone, to: meter, policy: latest}     # or drop_oldest, drop_newest, error; block is the default
   - {from: tone, to: asr, max_age: 0.5}         # what waited for longer is dropped
+  - {from: meter, to: tone.hint, feedback: true}   # leads back: no other edge may close a cycle
 inputs:                     # optional: what the program sends (`run.send`); a pipeline with it is run by a program
   mic: asr.in               # or a list, or {to: asr.in, capacity: 8}, with the keys of an edge
 outputs:
   text: asr.out             # optional: what it receives (`run.receive`); or {from: asr.out, capacity: 8}
+parameters:                 # optional: of the whole pipeline; its nodes use them as "${level}"
+  level: {default: -12}     # or {}: it has to be given
 wait: adaptive              # optional: or sleep, spin (how processes wait for each other)
 executors:                  # optional: where types run that do not say so themselves
   "my.models:*": multiprocess
@@ -32,7 +36,8 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
-from penstock.engine.pipeline import EdgeDecl, NodeDecl, Pipeline, PortRef, executor_of, parse_chain
+from penstock.engine.parameters import REQUIRED, Parameter
+from penstock.engine.pipeline import DeliveryDecl, EdgeDecl, NodeDecl, Pipeline, PortRef, executor_of, parse_chain
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
 from penstock.executors.contract import ExecutorType, Validation
 from penstock.executors.router import Routes
@@ -40,9 +45,11 @@ from penstock.shm.patience import WAIT_MODES
 
 __all__ = ["load"]
 
-_TOP = {"penstock", "name", "nodes", "edges", "inputs", "outputs", "executors", "wait"}
-_NODE = {"type", "params", "executor", "thread", "init_timeout", "limits", "on_error", "timeout"}
-_EDGE = {"from", "to", "capacity", "max_bytes", "max_age", "timeout", "policy"}
+_TOP = {"penstock", "name", "nodes", "edges", "inputs", "outputs", "parameters", "executors", "wait"}
+_DELIVERY = {"delivery", "restart", "max_redeliveries", "snapshot_every"}
+_NODE = {"type", "params", "executor", "thread", "init_timeout", "limits", "on_error", "timeout"} | _DELIVERY
+_PARAMETER = {"default"}
+_EDGE = {"from", "to", "capacity", "max_bytes", "max_age", "timeout", "policy", "feedback"}
 
 
 def load(path: str | os.PathLike[str]) -> Pipeline:
@@ -124,6 +131,8 @@ class _Reader:
             self._input(document["inputs"], name)
         for name in self._mapping(document, "outputs"):
             self._output(document["outputs"], name)
+        for name in self._mapping(document, "parameters"):
+            self._parameter(document["parameters"], name)
         self._routes(document)
         return self._pipeline
 
@@ -146,6 +155,12 @@ class _Reader:
                 bool(self._typed(said, "thread", bool, False, "true or false")),
                 float(self._typed(said, "init_timeout", (int, float), 60.0, "a number of seconds")),
                 {str(name): _plain(value) for name, value in self._mapping(said, "limits").items()},
+                DeliveryDecl(
+                    self._typed(said, "delivery", str, None, "the name of one"),
+                    {str(name): _plain(value) for name, value in self._mapping(said, "restart").items()},
+                    self._typed(said, "max_redeliveries", (int, str), None, "a whole number, or unlimited"),
+                    self._typed(said, "snapshot_every", int, None, "a whole number of data"),
+                ),
                 self._typed(said, "on_error", str, "fail", "the name of one"),
                 self._typed(said, "timeout", (int, float), None, "a number of seconds"),
                 where,
@@ -166,6 +181,7 @@ class _Reader:
         elif isinstance(said, CommentedMap) and isinstance(said.get("from"), str) and isinstance(said.get("to"), str):
             self._check_keys(said, _EDGE, "an edge")
             edge = EdgeDecl(PortRef.parse(said["from"]), PortRef.parse(said["to"]), where=where)
+            edge.feedback = self._typed(said, "feedback", bool, edge.feedback, "true or false")
             self._pipeline.edges.append(self._bounded(edge, said))
         else:
             text = "an edge is `node -> node`, or {from: node, to: node, capacity: 8}"
@@ -193,7 +209,7 @@ class _Reader:
     def _external(self, edge: EdgeDecl, said: Any, side: str, what: str) -> EdgeDecl:
         if not isinstance(said, CommentedMap):
             return edge
-        self._check_keys(said, _EDGE - {"from", "to"} | {side}, what)
+        self._check_keys(said, _EDGE - {"from", "to", "feedback"} | {side}, what)
         return self._bounded(edge, said)
 
     def _bounded(self, edge: EdgeDecl, said: CommentedMap) -> EdgeDecl:
@@ -206,6 +222,17 @@ class _Reader:
         if edge.policy == "latest" and "capacity" not in said:
             edge.capacity = 1
         return edge
+
+    def _parameter(self, parameters: CommentedMap, name: Any) -> None:
+        said, where = parameters[name], self._where(parameters, name)
+        if not isinstance(said, CommentedMap | None) or not str(name).isidentifier():
+            text = f"parameter {str(name)!r}: a name with {{default: VALUE}}, or with {{}} if it has to be given"
+            self._pipeline.problems.append(Problem(where, text))
+            return
+        said = CommentedMap() if said is None else said
+        self._check_keys(said, _PARAMETER, f"parameter {str(name)!r}")
+        default = _plain(said["default"]) if "default" in said else REQUIRED
+        self._pipeline.parameters[str(name)] = Parameter(default, where)
 
     def _routes(self, document: CommentedMap) -> None:
         said = self._mapping(document, "executors")

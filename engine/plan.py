@@ -8,9 +8,10 @@ from typing import ClassVar
 
 from penstock.engine.pipeline import EdgeDecl, NodeDecl
 from penstock.executors.contract import DataType, ExecutorType, Json
+from penstock.executors.multiprocess.delivery import Delivery
 from penstock.executors.registry import NodeFactory
 
-__all__ = ["Plan", "PlannedEdge", "PlannedNode", "PlannedPort", "accepted_types"]
+__all__ = ["Cycle", "Plan", "PlannedEdge", "PlannedNode", "PlannedPort", "accepted_types"]
 
 
 @dataclass(slots=True, eq=False)
@@ -29,6 +30,7 @@ class PlannedNode:
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     is_source: bool
+    delivery: Delivery
     edges_in: list[PlannedEdge] = field(default_factory=list)
     edges_out: list[PlannedEdge] = field(default_factory=list)
 
@@ -68,13 +70,37 @@ class PlannedEdge:
         return self.source.in_worker or self.target.in_worker
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Cycle:
+    """Nodes that can all reach each other: one cycle, or several that share nodes.
+
+    Attributes:
+        nodes: in the order of the plan.
+        inner: the edges among them.
+        feeding: the edges into them from outside: from other nodes, or from the program.
+    """
+
+    nodes: list[PlannedNode]
+    inner: list[PlannedEdge]
+    feeding: list[PlannedEdge]
+
+    @property
+    def feedback(self) -> list[PlannedEdge]:
+        """The edges that close it."""
+        return [edge for edge in self.inner if edge.decl.feedback]
+
+    def __str__(self) -> str:
+        return ", ".join(node.node_id for node in self.nodes)
+
+
 @dataclass(slots=True)
 class Plan:
-    """Nodes in the order of the stream, sources first."""
+    """Nodes in the order of the stream, sources first; edges that are declared to lead back do not count for it."""
 
     name: str
     nodes: list[PlannedNode]
     edges: list[PlannedEdge]
+    cycles: list[Cycle] = field(default_factory=list)
     inputs: dict[str, PlannedPort] = field(default_factory=dict)
     outputs: dict[str, PlannedPort] = field(default_factory=dict)
 

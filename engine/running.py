@@ -16,16 +16,18 @@ from penstock.engine.assembly import Assembly
 from penstock.engine.check import check
 from penstock.engine.control import changed_params, edges_at_and_behind, node_of
 from penstock.engine.edge import NeighbourLost
+from penstock.engine.ending import CycleEnding
 from penstock.engine.external import ExternalOutput, RunEnded
 from penstock.engine.faults import DeadLetter, OnDeadLetter
 from penstock.engine.gate import Gate
 from penstock.engine.local_task import LocalTask
 from penstock.engine.pipeline import Pipeline
-from penstock.engine.plan import PlannedEdge, PlannedNode, PlannedPort
+from penstock.engine.plan import Cycle, PlannedEdge, PlannedNode, PlannedPort
 from penstock.engine.ports import Ports
 from penstock.engine.report import EdgeReport, NodeReport, Report
 from penstock.executors.contract import NodeExecution, ServiceError
-from penstock.executors.multiprocess.supervisor import OnOutput, Supervisor, print_output
+from penstock.executors.multiprocess.lives import Worker
+from penstock.executors.multiprocess.supervisor import OnOutput, print_output
 from penstock.executors.multiprocess.wiring import Wiring
 from penstock.shm.ring import Word
 
@@ -78,6 +80,7 @@ class Run(Ports):
         self._stopping = self._ending = self._is_over = False
         self._hurry = False  # the grace period has been used, or is not wanted
         self._failure: ServiceError | None = None
+        self._endings = [self._ending_of(cycle) for cycle in assembly.plan.cycles]
         if not self._unfinished:
             self._all_finished.set()
         if not self._unkept:
@@ -261,8 +264,15 @@ class Run(Ports):
         if not self._unkept:
             self._all_kept.set()
 
+    def _ending_of(self, cycle: Cycle) -> CycleEnding:
+        external = [edge.source.name for edge in cycle.feeding if isinstance(edge.source, PlannedPort)]
+        inputs = [self._inputs[name].ended for name in external]
+        return CycleEnding(cycle, self._assembly.statistics, self._assembly.end_feedback, inputs)
+
     def _finished(self, node_id: str) -> None:
         self._unfinished.discard(node_id)
+        for ending in self._endings:
+            ending.finished(node_id)
         if not self._unfinished:
             self._all_finished.set()
 
@@ -277,11 +287,11 @@ class Run(Ports):
     async def _start(self, nursery: trio.Nursery, supervisors: trio.Nursery) -> None:
         """Start the workers side by side; initialize the nodes here; then let data flow, sinks first."""
         workers = self._assembly.workers
-        for supervisor in workers.values():
-            supervisors.start_soon(_shielded, supervisor)
+        for worker in workers.values():
+            supervisors.start_soon(_shielded, worker)
         async with trio.open_nursery() as starting:
-            for supervisor in workers.values():
-                starting.start_soon(self._wait_ready, supervisor)
+            for worker in workers.values():
+                starting.start_soon(self._wait_ready, worker)
             for node_id, task in self._assembly.tasks.items():
                 try:
                     await task.initialize()
@@ -290,17 +300,19 @@ class Run(Ports):
                     break
         if self._failure is not None:
             await trio.sleep_forever()  # cancelled: see _fail
+        for ending in self._endings:
+            nursery.start_soon(ending.run)
         for node in reversed(self._assembly.plan.nodes):
             if node.in_worker:
-                supervisor = workers[node.node_id]
-                nursery.start_soon(self._drive_worker, node, supervisor)
-                await supervisor.start()
+                worker = workers[node.node_id]
+                nursery.start_soon(self._drive_worker, node, worker)
+                await worker.start()
             else:
                 nursery.start_soon(self._drive_task, node.node_id, self._assembly.tasks[node.node_id])
 
-    async def _wait_ready(self, supervisor: Supervisor) -> None:
+    async def _wait_ready(self, worker: Worker) -> None:
         try:
-            await supervisor.wait_ready()
+            await worker.wait_ready()
         except NodeExecution as error:
             self._fail(error)
 
@@ -327,13 +339,13 @@ class Run(Ports):
             self._fail(NodeExecution(node_id, f"its cleanup took longer than {self._options.grace_s:g} s"))
         self._finished(node_id)
 
-    async def _drive_worker(self, node: PlannedNode, supervisor: Supervisor) -> None:
-        await supervisor.wait_gone()
-        if supervisor.failure is not None:
-            self._fail(supervisor.failure)
-        elif supervisor.counters.why == "interrupted" and not self._stopping:
-            self._fail(NodeExecution(node.node_id, f"its process (pid {supervisor.pid}) was told to end by SIGTERM"))
-        elif supervisor.counters.why == "ended":
+    async def _drive_worker(self, node: PlannedNode, worker: Worker) -> None:
+        await worker.wait_gone()
+        if worker.failure is not None:
+            self._fail(worker.failure)
+        elif worker.counters.why == "interrupted" and not self._stopping:
+            self._fail(NodeExecution(node.node_id, f"its process (pid {worker.pid}) was told to end by SIGTERM"))
+        elif worker.counters.why == "ended":
             self._finished(node.node_id)
 
     async def _end(self) -> None:
@@ -343,8 +355,8 @@ class Run(Ports):
         grace_s = min(_HURRIED_GRACE_S, self._options.grace_s) if self._hurry else self._options.grace_s
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as nursery:
-                for supervisor in self._assembly.workers.values():
-                    nursery.start_soon(supervisor.stop, grace_s)
+                for worker in self._assembly.workers.values():
+                    nursery.start_soon(worker.stop, grace_s)
                 for node_id, task in self._assembly.tasks.items():
                     nursery.start_soon(self._clean_up, node_id, task, grace_s)
         self._ended_at = trio.current_time()
@@ -360,9 +372,9 @@ class Run(Ports):
     # Reporting
 
     def _node_report(self, node: PlannedNode) -> NodeReport:
-        supervisor = self._assembly.workers.get(node.node_id)
+        worker = self._assembly.workers.get(node.node_id)
         executor = node.executor.value.lower()
-        if supervisor is None:
+        if worker is None:
             task = self._assembly.tasks[node.node_id]
             return NodeReport(
                 node.node_id,
@@ -375,25 +387,28 @@ class Run(Ports):
                 errors=task.faults.errors,
                 dead_letters=task.faults.dead_letters,
             )
-        counters = supervisor.counters
+        counters, lives = worker.counters, worker.lives
         said = bool(counters.why)
         return NodeReport(
             node.node_id,
             node.type_name,
             executor,
-            supervisor.pid,
+            worker.pid,
             counters.processed if said else None,
             counters.busy_ns / 1e9 if said else None,
             counters.max_rss_kib if said else None,
+            lives.restarts,
+            lives.redelivered,
+            lives.state_lost,
+            lives.set_aside,
         )
 
     def _edge_report(self, edge: PlannedEdge) -> EdgeReport:
-        link = self._assembly.links.get(edge)
-        statistics = self._assembly.local_edges[edge].statistics() if link is None else link.statistics()
+        statistics = self._assembly.statistics(edge)
         unread = self._outputs[edge.target.name].unread if isinstance(edge.target, PlannedPort) else 0
         return EdgeReport(
             edge.name,
-            "channel" if link is None else "ring",
+            "ring" if edge.shared else "channel",
             edge.decl.capacity,
             statistics.sent,
             statistics.received - unread,
@@ -422,8 +437,8 @@ async def open_run(pipeline: Pipeline, options: RunOptions | None = None, *, alo
         wiring = stack.enter_context(Wiring(f"penstock run {plan.name}", pipeline.wait)) if shared else None
         dead_letters: deque[DeadLetter] = deque(maxlen=_DEAD_LETTERS)
         on_dead_letter = options.on_dead_letter or dead_letters.append
-        assembly = Assembly(plan, options.session_id or secrets.token_hex(8), on_dead_letter)
-        assembly.build(wiring, grace_s=options.grace_s, on_output=options.on_output)
+        assembly = Assembly(plan, options.session_id or secrets.token_hex(8), on_dead_letter, wiring)
+        assembly.build(grace_s=options.grace_s, on_output=options.on_output)
         running: Run | None = None
         raised: BaseException | None = None
         try:
@@ -471,10 +486,10 @@ def run(pipeline: Pipeline | str | PathLike[str], options: RunOptions | None = N
     return trio.run(main)
 
 
-async def _shielded(supervisor: Supervisor) -> None:
+async def _shielded(worker: Worker) -> None:
     """A cancelled run still ends its workers in good order: see `Run._end`."""
     with trio.CancelScope(shield=True):
-        await supervisor.run()
+        await worker.run()
 
 
 def _named(node_id: str, error: ServiceError) -> ServiceError:

@@ -26,7 +26,7 @@ from penstock.shm.ring import Policy, Ring, Word
 from penstock.shm.slab import Slab, SlabPool
 from penstock.shm.writing import RingWriter
 
-__all__ = ["BATCH_WAIT_S", "EdgeOptions", "ReceiveEnd", "SendEnd"]
+__all__ = ["BATCH_WAIT_S", "EdgeOptions", "FeedbackEnd", "ReceiveEnd", "SendEnd"]
 
 _READER_WAITING: Final = Word.READER_WAITING
 _WRITER_WAITING: Final = Word.WRITER_WAITING
@@ -52,6 +52,7 @@ class EdgeOptions:
         timeout_s: how long a send may wait for room.
         max_age_s: what was sent longer ago is discarded when its reader would take it.
         wait: how both sides wait (see `patience`).
+        feedback: somebody else may end the channel, when its writer has nothing to send.
     """
 
     name: str = ""
@@ -61,6 +62,7 @@ class EdgeOptions:
     timeout_s: float | None = None
     max_age_s: float | None = None
     wait: WaitMode = "adaptive"
+    feedback: bool = False
 
 
 class SendEnd:
@@ -79,14 +81,14 @@ class SendEnd:
             options: the edge's.
         """
         options = options or EdgeOptions()
-        self._lane = options.lane
+        self.lane: int = options.lane
         self._group = options.lane // LANES
         self.ring: RingWriter = (
-            DroppingWriter(ring, options.max_bytes, pool, self._lane)
+            DroppingWriter(ring, options.max_bytes, pool, self.lane)
             if ring.policy is Policy.DROP_OLDEST
             else RingWriter(ring, options.max_bytes)
         )
-        pool.take_back_unwanted(self._lane, self.ring.is_wanted)
+        pool.take_back_unwanted(self.lane, self.ring.is_wanted)
         self.pool = pool
         self.name: str = options.name
         self.timeout_s: float | None = options.timeout_s
@@ -182,12 +184,12 @@ class SendEnd:
         slab = message.slabs.get(self._group)
         if slab is None or (tail_in_slab and not slab.is_filled_with(message)):
             slab = message.slabs[self._group] = self._slab_for(message, tail_in_slab=tail_in_slab)
-        slab.hand_over(self._lane, ring.head)
+        slab.hand_over(self.lane, ring.head)
         flags = message.flags | _IN_SLAB | (_TAIL_IN_SLAB if tail_in_slab else 0)
         try:
             ring.write(message, flags, slab)
         except ValueError:
-            slab.take_back(self._lane)
+            slab.take_back(self.lane)
             raise
 
     def _slab_for(self, message: Outgoing, *, tail_in_slab: bool) -> Slab:
@@ -197,6 +199,16 @@ class SendEnd:
                 return slab
         # With the tail in any case: another edge of the group may have less room for it in its slots.
         return self.pool.place(message, message.payload, message.tail)
+
+
+class FeedbackEnd(SendEnd):
+    """The sending end of a channel that somebody else may end; what is sent after that is dropped, and counted."""
+
+    def offer(self, message: Outgoing) -> bool:
+        if self._words[Word.ENDED]:
+            self.ring.refuse()
+            return True
+        return super().offer(message)
 
 
 class ReceiveEnd:
@@ -217,6 +229,7 @@ class ReceiveEnd:
         options = options or EdgeOptions()
         drops = ring.policy is Policy.DROP_OLDEST
         self.name: str = options.name
+        self.max_bytes: int = options.max_bytes
         self.patience: Patience = Patience(options.wait)
         self._view = ring.view
         self._words = ring.words

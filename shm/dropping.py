@@ -15,7 +15,7 @@ both words name the slot, `(p + 1) << 16 | slot`, as the index may have been use
 ACK holds `position << 1 | parity`, where the parity of the number of received records says which of the two words of
 RECEIVED is right: both change in one store. What lies behind both positions and was not received was dropped, so the
 ledger is exact by construction (`Ring.statistics`). `tests/model/drop_model.py` explores it whole. A record that the
-reader discards, as it is too old or stale, is one that it claims and acknowledges without counting it: a gap like others.
+reader discards, as it is too old or stale, is claimed and acknowledged without being counted: a gap like others.
 """
 
 from __future__ import annotations

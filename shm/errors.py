@@ -7,6 +7,7 @@ __all__ = [
     "CorruptSegment",
     "EdgeFull",
     "EndOfChannel",
+    "GrowthRefused",
     "Interrupted",
     "OutOfSharedMemory",
     "PeerLost",
@@ -54,6 +55,13 @@ class EdgeFull(SharedMemoryError):
             f"{nbytes} bytes were to follow; give it a larger capacity or max_bytes, or a policy that waits (block) "
             "or drops"
         )
+
+
+class GrowthRefused(SharedMemoryError):
+    """The edge holds as much as it may already."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__(f"it may not grow beyond {capacity} data")
 
 
 class Interrupted(SharedMemoryError):

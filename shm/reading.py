@@ -28,6 +28,7 @@ _ACK: Final = Word.ACK
 _WRITER_LOST: Final = Word.WRITER_LOST
 _DISCARDED: Final = Word.DISCARDED
 _STALE_BELOW: Final = Word.STALE_BELOW
+_GROWN_AT: Final = Word.GROWN_AT
 _PUBLISHED_NS: Final = Field.PUBLISHED_NS
 _LAST_KIND: Final = Kind.COMPLETION
 _ALL_FLAGS: Final = Flag.LAST_OF_CAUSE | Flag.SLAB | Flag.TAIL_IN_SLAB
@@ -64,8 +65,9 @@ class RingReader:
         self.next: int = ring.words[_ACK]
         self.acknowledged: int = self.next
         self.contents_at = 0
-        self._places = ring.places
-        self._capacity = ring.capacity
+        self._region = region = ring.region_of(self.next)
+        self._places = ring.region(region)
+        self._capacity = len(self._places)
         self._head = self.next
         self._max_age_ns = max_age_ns
         self._on_discard = on_discard
@@ -140,13 +142,16 @@ class RingReader:
             if head == position:
                 self._see_end()
                 return False
-            if not position < head <= self.acknowledged + self._capacity:
-                raise CorruptSegment(f"the writer is at {head}, the reader at {position}, of {self._capacity} slots")
-            if stale_below > head:
-                raise CorruptSegment(f"everything below {stale_below} is stale, and the writer is at {head}")
             if WEAK_ORDER:
                 fence_stores()
-            self._head = position + 1 if max_age_ns else head  # so that each record's age is looked at
+            grown_at = words[_GROWN_AT + self._region + 1]
+            known = self._change_region(position, head) if grown_at else head
+            newest = self._capacity if not grown_at else self.ring.capacity << self.ring.region_of(head)
+            if not position < head <= self.acknowledged + newest:
+                raise CorruptSegment(f"the writer is at {head}, the reader at {position}, of {newest} slots")
+            if stale_below > head:
+                raise CorruptSegment(f"everything below {stale_below} is stale, and the writer is at {head}")
+            self._head = position + 1 if max_age_ns else known  # so that each record's age is looked at
             if position >= stale_below and not max_age_ns:
                 return True
             header = read_header(self._view, self._places[position % self._capacity], position)
@@ -154,6 +159,18 @@ class RingReader:
                 return True
             self.next = position + 1
             self._on_discard(header, self.discard() if self.acknowledged == position else None)
+
+    def _change_region(self, position: int, head: int) -> int:
+        """Go on in the region where the record stands; how far that one is written.
+
+        HEAD was loaded before: a record that it covers stands where GROWN_AT says by now.
+        """
+        ring, words = self.ring, self.words
+        region = ring.region_of(position)
+        if region != self._region:
+            self._region, self._places = region, ring.region(region)
+            self._capacity = len(self._places)
+        return min(head, words[_GROWN_AT + region + 1] or head)
 
     def _see_end(self) -> None:
         """Raise if that was all: nothing is published after ENDED, and after the loss of the writer."""

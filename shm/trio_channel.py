@@ -6,12 +6,12 @@ from time import perf_counter_ns
 
 import trio
 
-from penstock.shm.channel import BATCH_WAIT_S, ReceiveEnd, SendEnd
+from penstock.shm.channel import BATCH_WAIT_S, FeedbackEnd, ReceiveEnd, SendEnd
 from penstock.shm.errors import SendTimeout
 from penstock.shm.record import Outgoing, Record
 from penstock.shm.trio_doorbell import TrioDoorbell
 
-__all__ = ["TrioReceiver", "TrioSender"]
+__all__ = ["TrioFeedbackSender", "TrioReceiver", "TrioSender"]
 
 
 class TrioSender(SendEnd):
@@ -69,6 +69,10 @@ class TrioSender(SendEnd):
             await self._bell.until(lambda: self.ready(nbytes), self.patience, self.arm)
         finally:
             self.disarm(perf_counter_ns() - start_ns)
+
+
+class TrioFeedbackSender(FeedbackEnd, TrioSender):
+    """A `TrioSender` whose channel somebody else may end."""
 
 
 class TrioReceiver(ReceiveEnd):

@@ -35,7 +35,7 @@ def account(edge):
 @POLICIES
 @pytest.mark.parametrize("nbytes", [8, LARGE])
 def test_what_is_interrupted_is_discarded_and_what_follows_is_not(policy, nbytes):
-    """Records below STALE_BELOW are dropped when the reader looks, also those of which it knew; their slabs are free."""
+    """Records below STALE_BELOW are dropped when the reader looks, also those of which it knew; so go their slabs."""
     with open_edge(8, policy) as edge:
         for number in range(5):
             edge.sender.send_nowait(message(number, nbytes))
@@ -81,7 +81,7 @@ def test_each_record_is_looked_at_when_it_would_be_taken():
 
 @pytest.mark.parametrize("nbytes", [8, LARGE])
 def test_what_is_discarded_behind_records_in_hand_waits_for_them(nbytes):
-    """The ring is acknowledged in its order: two in hand, two discarded, one in hand; a slab goes back with its turn."""
+    """The ring is acknowledged in its order: two in hand, two discarded, one in hand; a slab goes back in its turn."""
     with open_edge(8) as edge:
         for number in range(4):
             edge.sender.send_nowait(message(number, nbytes))

@@ -241,7 +241,7 @@ def name_of(index: int) -> str:
     for pair in _PAIRS:
         if index - getattr(Word, pair) in {0, 1}:
             return pair
-    return _NAMES[index]
+    return _NAMES[index] if index <= Word.GROWN_AT else "GROWN_AT"
 
 
 def _arena_word(index: int) -> str:

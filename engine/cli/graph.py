@@ -22,18 +22,20 @@ def mermaid(plan: Plan) -> str:
 
 
 def _arrow(edge: PlannedEdge) -> str:
-    """Thick where it crosses a process border; with the ports where a node has several."""
-    line = "==>" if edge.shared else "-->"
+    """Thick where it crosses a process border, dotted where it leads back; with the ports where a node has several."""
+    line = "-.->" if edge.decl.feedback else "==>" if edge.shared else "-->"
     several = (isinstance(edge.source, PlannedNode) and len(edge.source.outputs) > 1) or (
         isinstance(edge.target, PlannedNode) and len(edge.target.inputs) > 1
     )
-    return f'{line}|"{" to ".join(filter(None, (edge.source_port, edge.target_port)))}"|' if several else line
+    text = [" to ".join(filter(None, (edge.source_port, edge.target_port)))] if several else []
+    text += ["feedback"] if edge.decl.feedback else []
+    return f'{line}|"{", ".join(text)}"|' if text else line
 
 
 def _name(end: PlannedNode | PlannedPort) -> str:
     """`end` and other words of Mermaid's own are legal names of nodes."""
     if isinstance(end, PlannedNode):
-        return f"n_{end.node_id}".replace("-", "_")
+        return f"n_{end.node_id}".replace("-", "_").replace("/", "__")
     inwards = any(edge.source is end for edge in end.edges)
     return f"{'i' if inwards else 'o'}_{end.name}".replace("-", "_")
 
