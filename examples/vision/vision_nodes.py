@@ -131,7 +131,7 @@ class FileCamera(Node):
             number = 0
             while True:
                 frame = self._ctx.claim((HEIGHT, WIDTH, 3), np.uint8)
-                read = file.readinto(frame)  # type: ignore[attr-defined]
+                read = file.readinto(frame)
                 if read == 0:
                     return
                 if read < frame.nbytes:
@@ -298,11 +298,14 @@ def write_png(path: Path, picture: Frame) -> None:
     rows = np.zeros((height, 1 + width * 3), np.uint8)  # each row begins with its filter: 0, none
     rows[:, 1:] = picture.reshape(height, -1)
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB, and the only ways to pack there are
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 1)), (b"IEND", b""))
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 1)), (b"IEND", b"")]
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     with open(part, "wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n")
-        for name, body in chunks:
-            file.write(struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)))
+        file.writelines(_chunk(name, body) for name, body in chunks)
     os.replace(part, path)
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
