@@ -131,7 +131,7 @@ class FileCamera(Node):
             number = 0
             while True:
                 frame = self._ctx.claim((HEIGHT, WIDTH, 3), np.uint8)
-                read = file.readinto(frame)
+                read = file.readinto(frame.data)
                 if read == 0:
                     return
                 if read < frame.nbytes:
@@ -196,7 +196,11 @@ class Detector(Node):
         sums = block_sums(data.as_tensor())
         number, self._number = self._number, self._number + 1
         boxes = self._find(sums, number)
-        said = {"frame": number, "time": data.timestamp_ns / 1e9, "boxes": [box._asdict() for box in boxes]}
+        said: dict[str, Any] = {
+            "frame": number,
+            "time": data.timestamp_ns / 1e9,
+            "boxes": [box._asdict() for box in boxes],
+        }
         if number % self._every == 0:
             # The frame itself, unchanged: the node behind gets to see it, and draws into a copy of its own.
             seen = RuntimeData.tensor(data.as_tensor(), timestamp_ns=data.timestamp_ns, meta=said)
