@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from penstock.engine.external import RunEnded as RunEnded
     from penstock.engine.manifest import load as load
     from penstock.engine.pipeline import Pipeline as Pipeline
     from penstock.engine.problems import PipelineInvalid as PipelineInvalid
@@ -18,12 +19,13 @@ _HOMES = {
     "PipelineInvalid": "penstock.engine.problems",
     "Report": "penstock.engine.report",
     "Run": "penstock.engine.running",
+    "RunEnded": "penstock.engine.external",
     "RunOptions": "penstock.engine.running",
     "load": "penstock.engine.manifest",
     "run": "penstock.engine.running",
 }
 
-__all__ = ["Pipeline", "PipelineInvalid", "Report", "Run", "RunOptions", "load", "run"]
+__all__ = ["Pipeline", "PipelineInvalid", "Report", "Run", "RunEnded", "RunOptions", "load", "run"]
 
 
 def __getattr__(name: str) -> object:

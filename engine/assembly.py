@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from penstock.engine.edge import EdgeReceiver, LocalEdge, RingReceiverEnd, RingSenderEnd
+from penstock.engine.edge import EdgeReceiver, FeedbackEdge, LocalEdge, LocalStatistics, RingReceiverEnd, RingSenderEnd
+from penstock.engine.external import ExternalInput, ExternalOutput
 from penstock.engine.local_task import LocalTask, Outputs
 from penstock.engine.pipeline import POLICIES
-from penstock.engine.plan import Plan, PlannedEdge, PlannedNode
+from penstock.engine.plan import Plan, PlannedEdge, PlannedNode, PlannedPort, accepted_types
 from penstock.executors.codec import Codec
 from penstock.executors.contract import NodeContext
 from penstock.executors.local import LocalNode
 from penstock.executors.multiprocess.launch import Launch
+from penstock.executors.multiprocess.lives import Worker
 from penstock.executors.multiprocess.messages import NodeSpec
-from penstock.executors.multiprocess.supervisor import OnOutput, Supervisor, WorkerOptions
+from penstock.executors.multiprocess.supervisor import OnOutput, WorkerOptions
 from penstock.executors.multiprocess.wiring import Link, Party, Wiring, check_room
-from penstock.shm.ring import Geometry
+from penstock.shm.ring import Geometry, RingStatistics
 
 __all__ = ["Assembly"]
 
@@ -26,25 +28,31 @@ class Assembly:
 
     Attributes:
         tasks: the nodes of this process.
-        workers: the supervisors of the others.
+        workers: the others.
+        wiring: of the shared edges; without them there is none, and no shared memory.
         local_edges, links: every edge of the plan is one of them.
+        inputs, outputs: the external ones, by name.
     """
 
     plan: Plan
     session_id: str
+    wiring: Wiring | None = None
     tasks: dict[str, LocalTask] = field(default_factory=dict)
-    workers: dict[str, Supervisor] = field(default_factory=dict)
+    workers: dict[str, Worker] = field(default_factory=dict)
     local_edges: dict[PlannedEdge, LocalEdge] = field(default_factory=dict)
     links: dict[PlannedEdge, Link] = field(default_factory=dict)
+    inputs: dict[str, ExternalInput] = field(default_factory=dict)
+    outputs: dict[str, ExternalOutput] = field(default_factory=dict)
     _launches: dict[str, Launch] = field(default_factory=dict)
 
-    def build(self, wiring: Wiring | None, *, grace_s: float, on_output: OnOutput) -> None:
-        """Make all parts. Without shared edges there is no wiring, and no shared memory.
+    def build(self, *, grace_s: float, on_output: OnOutput) -> None:
+        """Make all parts.
 
         Raises:
             AllocationFailed: /dev/shm is too small for the rings of all edges together.
             NodeExecution: the constructor of a node of this process failed.
         """
+        wiring = self.wiring
         if wiring is not None:
             self._launch_workers(wiring, grace_s, on_output)
             self._make_links(wiring)
@@ -52,12 +60,35 @@ class Assembly:
             if not edge.shared:
                 decl = edge.decl
                 policy = POLICIES[decl.policy]
-                self.local_edges[edge] = LocalEdge(edge.name, decl.capacity, decl.max_bytes, decl.timeout_s, policy)
+                kind = FeedbackEdge if decl.feedback else LocalEdge
+                self.local_edges[edge] = kind(
+                    edge.name, decl.capacity, decl.max_bytes, decl.timeout_s, policy, decl.max_age_s
+                )
         for node in self.plan.nodes:
             if not node.in_worker:
                 self.tasks[node.node_id] = self._local_task(node, wiring)
-        for node_id, launch in self._launches.items():
-            self.workers[node_id] = launch.supervisor()
+        for name, port in self.plan.inputs.items():
+            outputs = self._outputs(port.edges, wiring)[""]
+            self.inputs[name] = ExternalInput(name, accepted_types(port), outputs, self.session_id)
+        for name, port in self.plan.outputs.items():
+            self.outputs[name] = ExternalOutput(name, self._receiver(port.edges[0], wiring))
+        for node in self.plan.nodes:
+            if node.in_worker:
+                self.workers[node.node_id] = Worker(self._launches[node.node_id], node.delivery)
+
+    def statistics(self, edge: PlannedEdge) -> LocalStatistics | RingStatistics:
+        """The counts of an edge, exact at every moment."""
+        link = self.links.get(edge)
+        return self.local_edges[edge].statistics() if link is None else link.statistics()
+
+    def end_feedback(self, edge: PlannedEdge) -> None:
+        """End an edge of feedback in the place of its writer, which has nothing to send."""
+        link = self.links.get(edge)
+        if link is None:
+            self.local_edges[edge].end()
+        else:
+            assert self.wiring is not None
+            self.wiring.end(link)
 
     def _launch_workers(self, wiring: Wiring, grace_s: float, on_output: OnOutput) -> None:
         for node in self.plan.nodes:
@@ -81,15 +112,19 @@ class Assembly:
                 max_bytes=decl.max_bytes,
                 timeout_s=decl.timeout_s,
                 policy=POLICIES[decl.policy],
+                max_age_s=decl.max_age_s,
+                feedback=decl.feedback,
             )
             self.links[edge] = link
-            if edge.source.in_worker:
+            if isinstance(edge.source, PlannedNode) and edge.source.in_worker:
                 self._launches[edge.source.node_id].outputs.append(link.writer_spec(edge.source_port))
-            if edge.target.in_worker:
+            if isinstance(edge.target, PlannedNode) and edge.target.in_worker:
                 self._launches[edge.target.node_id].inputs.append(link.reader_spec(edge.target_port))
 
-    def _party(self, node: PlannedNode, wiring: Wiring) -> Party:
-        return self._launches[node.node_id].party if node.in_worker else wiring.engine
+    def _party(self, end: PlannedNode | PlannedPort, wiring: Wiring) -> Party:
+        if isinstance(end, PlannedNode) and end.in_worker:
+            return self._launches[end.node_id].party
+        return wiring.engine
 
     def _local_task(self, node: PlannedNode, wiring: Wiring | None) -> LocalTask:
         ctx = NodeContext(node.node_id, node.type_name, dict(node.params), self.session_id)
@@ -97,15 +132,19 @@ class Assembly:
             ctx.claim = wiring.claim
         local = LocalNode(node.factory, ctx, thread=node.decl.thread)
         inputs = [(edge.target_port, self._receiver(edge, wiring)) for edge in node.edges_in]
+        return LocalTask(local, inputs, self._outputs(node.edges_out, wiring))
+
+    def _outputs(self, edges: list[PlannedEdge], wiring: Wiring | None) -> dict[str, Outputs]:
+        """The edges out of a node or of an external input, by port."""
         outputs: dict[str, Outputs] = {}
-        for edge in node.edges_out:
+        for edge in edges:
             port = outputs.setdefault(edge.source_port, Outputs(Codec(edge.name)))
             if edge.shared:
                 assert wiring is not None
                 port.rings.append(RingSenderEnd(wiring.sender(self.links[edge])))
             else:
                 port.edges.append(self.local_edges[edge])
-        return LocalTask(local, inputs, outputs)
+        return outputs
 
     def _receiver(self, edge: PlannedEdge, wiring: Wiring | None) -> EdgeReceiver:
         if not edge.shared:

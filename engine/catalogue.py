@@ -13,7 +13,7 @@ from typing import Any, get_args
 import msgspec
 
 from penstock.engine.nodes import BUILTIN
-from penstock.engine.pipeline import NodeDecl
+from penstock.engine.pipeline import NodeDecl, Pipeline
 from penstock.engine.problems import Problem, did_you_mean
 from penstock.executors.contract import Json, Validation
 from penstock.executors.host import Signature, signature_of
@@ -45,8 +45,7 @@ class Catalogue:
                 finds those beside a script. Behind everything else on `sys.path`, so it shadows nothing.
         """
         self._folder = folder
-        if folder and folder not in sys.path:
-            sys.path.append(folder)
+        _find_modules_in(folder)
         self._registry = NodeRegistry(BUILTIN)
 
     def names(self) -> list[str]:
@@ -59,7 +58,9 @@ class Catalogue:
         Raises:
             Validation: there is none of that name, or it can not be loaded.
         """
+        _find_modules_in(decl.folder)
         if not isinstance(decl.node_type, str):
+            assert not isinstance(decl.node_type, Pipeline)  # see flatten
             return FoundType(
                 getattr(decl.node_type, "__name__", repr(decl.node_type)),
                 _import_name(decl.node_type),
@@ -77,7 +78,7 @@ class Catalogue:
     def _find_wasm(self, decl: NodeDecl, name: str) -> FoundType:
         from penstock.executors.wasm import WasmLimits, WasmType
 
-        path = os.path.join(self._folder, name)
+        path = os.path.join(decl.folder or self._folder, name)
         try:
             limits = msgspec.convert(decl.limits, WasmLimits)
         except msgspec.ValidationError as error:
@@ -100,7 +101,7 @@ class Catalogue:
         for name, value in decl.params.items():
             parameter = found.signature.parameters.get(name)
             try:
-                folder = "" if name in decl.overridden else self._folder
+                folder = decl.folders.get(name, decl.folder or self._folder)
                 settled[name] = _settle(value, parameter, folder)
             except msgspec.ValidationError as error:
                 text = str(error).replace("`", "")
@@ -147,6 +148,11 @@ def _settle(value: Any, parameter: inspect.Parameter | None, folder: str) -> Jso
         raise
     except (TypeError, NotImplementedError):  # an annotation that msgspec does not know: the node will see
         return _plain(value)
+
+
+def _find_modules_in(folder: str) -> None:
+    if folder and folder not in sys.path:
+        sys.path.append(folder)
 
 
 def _is_path(annotation: object) -> bool:

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 
 from penstock.engine.catalogue import Catalogue, FoundType
+from penstock.engine.cycles import find_cycles
+from penstock.engine.delivery import delivery_of
+from penstock.engine.flatten import NAME, flatten
 from penstock.engine.nodes import BUILTIN
 from penstock.engine.pipeline import POLICIES, EdgeDecl, NodeDecl, Pipeline, PortRef
-from penstock.engine.plan import Plan, PlannedEdge, PlannedNode
+from penstock.engine.plan import Cycle, Plan, PlannedEdge, PlannedNode, PlannedPort, accepted_types
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
-from penstock.executors.contract import DataType, ExecutorType, ServiceError
+from penstock.executors.contract import DataType, ExecutorType, Json, ServiceError
 from penstock.shm.patience import WAIT_MODES
 from penstock.shm.ring import LARGEST_CAPACITY
 
 __all__ = ["check"]
 
-_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _TYPES = {data_type.value.lower() for data_type in DataType}
 
 
-def check(pipeline: Pipeline, *, only_native: bool) -> Plan:
+def check(pipeline: Pipeline, *, only_native: bool, alone: bool = False) -> Plan:
     """The plan of a pipeline.
+
+    Args:
+        pipeline: as it was described.
+        only_native: place every node in this process.
+        alone: nobody is there to send and receive: external inputs and outputs are problems.
 
     Raises:
         PipelineInvalid: with all the problems there are.
     """
-    return _Checker(pipeline, only_native=only_native).plan()
+    return _Checker(flatten(pipeline), only_native=only_native).plan(alone=alone)
 
 
 class _Checker:
@@ -40,12 +46,20 @@ class _Checker:
         self._problems = list(pipeline.problems)
         self._nodes: dict[str, PlannedNode | None] = {}  # None: known, but with problems of its own
         self._edges: list[PlannedEdge] = []
+        self._inputs: dict[str, PlannedPort] = {}
+        self._outputs: dict[str, PlannedPort] = {}
 
-    def plan(self) -> Plan:
+    def plan(self, *, alone: bool) -> Plan:
         for decl in self._pipeline.nodes:
             self._plan_node(decl)
         for edge in self._pipeline.edges:
             self._plan_edge(edge)
+        for edge in self._pipeline.inputs:
+            self._plan_input(edge)
+        for edge in self._pipeline.outputs:
+            self._plan_output(edge)
+        if alone:
+            self._problems += self._for_programs()
         if self._pipeline.wait not in WAIT_MODES:
             wait = self._pipeline.wait
             text = f"there is no way to wait {wait!r}: {did_you_mean(str(wait), WAIT_MODES)}"
@@ -55,16 +69,15 @@ class _Checker:
         if not self._problems:
             self._problems += self._unfed()
         order = self._in_order()
+        cycles = find_cycles(order)
+        self._check_cycles(cycles)
         if self._problems:
             raise PipelineInvalid(self._problems)
-        return Plan(self._pipeline.name, order, self._edges)
+        return Plan(self._pipeline.name, order, self._edges, cycles, self._inputs, self._outputs)
 
     # Nodes
 
     def _plan_node(self, decl: NodeDecl) -> None:
-        if not _ID.fullmatch(decl.node_id):
-            self._problem(decl, "is no name: letters, digits, _ and -, beginning with a letter")
-            return
         if decl.node_id in self._nodes:
             self._problem(decl, "there is a node of this name already: names are unique")
             return
@@ -80,7 +93,10 @@ class _Checker:
         executor, in_worker = self._place(decl, found)
         if not _is_duration(decl.init_timeout_s):
             self._problem(decl, f"init_timeout is a number of seconds above 0, not {decl.init_timeout_s!r}")
-        self._check_ports(decl, found)
+        delivery, unfit = delivery_of(decl.delivery, found)
+        for text in unfit:
+            self._problem(decl, text)
+        inputs, outputs = self._ports(decl, found, params) if len(self._problems) == before else ({}, {})
         if len(self._problems) == before:
             self._ask_node(decl, found, params)
         if len(self._problems) == before:
@@ -92,9 +108,10 @@ class _Checker:
                 params,
                 executor,
                 in_worker,
-                found.signature.inputs,
-                found.signature.outputs,
+                inputs,
+                outputs,
                 found.signature.is_source,
+                delivery,
             )
 
     def _place(self, decl: NodeDecl, found: FoundType) -> tuple[ExecutorType, bool]:
@@ -115,10 +132,18 @@ class _Checker:
             self._problem(decl, "`limits` are for nodes on the wasm executor")
         return executor, in_worker
 
-    def _check_ports(self, decl: NodeDecl, found: FoundType) -> None:
+    def _ports(
+        self, decl: NodeDecl, found: FoundType, params: Mapping[str, Json]
+    ) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """(inputs, outputs), which may depend on the parameters."""
         if not found.signature.is_function and not found.signature.works:
             self._problem(decl, f"{found.shown_name} has neither process() nor produce(): see docs/python-nodes.md")
-        for side in (found.signature.inputs, found.signature.outputs):
+        try:
+            inputs, outputs = found.signature.ports(params)
+        except (Exception, SystemExit) as error:
+            self._problem(decl, str(error) or repr(error))
+            return {}, {}
+        for side in (inputs, outputs):
             if not hasattr(side, "items"):
                 self._problem(decl, f"{found.shown_name} has ports {side!r}: write them as {{'name': 'type'}}")
                 continue
@@ -128,20 +153,21 @@ class _Checker:
                     self._problem(
                         decl, f"port {port!r} of {found.shown_name} has the type {accepted!r}; there is {_all_types()}"
                     )
+        return inputs, outputs
 
-    def _ask_node(self, decl: NodeDecl, found: FoundType, params: Mapping[str, object]) -> None:
+    def _ask_node(self, decl: NodeDecl, found: FoundType, params: Mapping[str, Json]) -> None:
         """Let a node say what is wrong with the values: in its constructor (built-in ones) and in `check()`."""
         if found.guest_params is not None:
             return
         if found.import_name not in BUILTIN.values() and not hasattr(found.factory, "check"):
             return
         try:
-            node = found.factory(**found.signature.accepted(params))  # type: ignore[arg-type]
+            node = found.factory(**found.signature.accepted(params))
             if hasattr(node, "check"):
                 node.check()
         except (Exception, SystemExit) as error:
-            given = ", ".join(f"--set {decl.node_id}.{name}" for name in sorted(decl.overridden))
-            where = Where(given) if given else decl.where
+            given = sorted({str(decl.param_where[name]) for name in decl.folders})  # values that came from elsewhere
+            where = Where(", ".join(given)) if given else decl.where
             self._problems.append(Problem(where, f"node {decl.node_id!r}: {str(error) or repr(error)}"))
 
     # Edges
@@ -157,23 +183,68 @@ class _Checker:
         if source_port is None or target_port is None:
             return
         self._check_types(edge, source, source_port, target, target_port)
-        planned = PlannedEdge(edge, source, source_port, target, target_port)
+        if self._join(PlannedEdge(edge, source, source_port, target, target_port)):
+            source.edges_out.append(self._edges[-1])
+            target.edges_in.append(self._edges[-1])
+
+    def _plan_input(self, edge: EdgeDecl) -> None:
+        target = self._end(edge, edge.target)
+        self._check_bounds(edge)
+        if not self._is_name(edge, edge.source) or target is None:
+            return
+        port = self._port(edge, edge.target, target.inputs, "input")
+        if port is not None:
+            outside = self._inputs.setdefault(edge.source.node_id, PlannedPort(edge.source.node_id))
+            if self._join(PlannedEdge(edge, outside, "", target, port)):
+                outside.edges.append(self._edges[-1])
+                target.edges_in.append(self._edges[-1])
+                if not accepted_types(outside):
+                    others = ", ".join(str(other.decl.target) for other in outside.edges[:-1])
+                    self._edge_problem(edge, f"takes {target.inputs[port]}, which {others} does not take")
+
+    def _plan_output(self, edge: EdgeDecl) -> None:
+        source = self._end(edge, edge.source)
+        self._check_bounds(edge)
+        if not self._is_name(edge, edge.target) or source is None:
+            return
+        port = self._port(edge, edge.source, source.outputs, "output")
+        if port is None:
+            return
+        outside = PlannedPort(edge.target.node_id)
+        if self._outputs.setdefault(outside.name, outside) is not outside:
+            self._edge_problem(edge, f"there is an output {outside.name!r} already: join the two by a node")
+        elif self._join(PlannedEdge(edge, source, port, outside, "")):
+            outside.edges.append(self._edges[-1])
+            source.edges_out.append(self._edges[-1])
+
+    def _is_name(self, edge: EdgeDecl, ref: PortRef) -> bool:
+        if ref.port is None and NAME.fullmatch(ref.node_id):
+            return True
+        self._edge_problem(edge, f"{str(ref)!r} is no name: letters, digits, _ and -, beginning with a letter")
+        return False
+
+    def _join(self, planned: PlannedEdge) -> bool:
+        """Note an edge, if there is nothing against it."""
+        edge = planned.decl
         if planned.shared and isinstance(edge.capacity, int) and edge.capacity > LARGEST_CAPACITY:
             text = f"capacity of an edge between processes is at most {LARGEST_CAPACITY}, not {edge.capacity}"
             self._edge_problem(edge, text)
         if any(planned.name == other.name for other in self._edges):
             self._edge_problem(edge, "this edge is there already")
-            return
+            return False
         self._edges.append(planned)
-        source.edges_out.append(planned)
-        target.edges_in.append(planned)
+        return True
 
     def _check_bounds(self, edge: EdgeDecl) -> None:
         for name, value in (("capacity", edge.capacity), ("max_bytes", edge.max_bytes)):
             if not isinstance(value, int) or value < 1:
                 self._edge_problem(edge, f"{name} is a whole number of at least 1, not {value!r}")
-        if edge.timeout_s is not None and not _is_duration(edge.timeout_s):
-            self._edge_problem(edge, f"timeout is a number of seconds above 0, not {edge.timeout_s!r}")
+        for name, seconds in (("timeout", edge.timeout_s), ("max_age", edge.max_age_s)):
+            if seconds is not None and not _is_duration(seconds):
+                self._edge_problem(edge, f"{name} is a number of seconds above 0, not {seconds!r}")
+        feedback: object = edge.feedback
+        if not isinstance(feedback, bool):
+            self._edge_problem(edge, f"feedback is true or false, not {edge.feedback!r}")
         if not isinstance(edge.policy, str) or edge.policy not in POLICIES:
             self._edge_problem(edge, f"there is no policy {edge.policy!r}: {did_you_mean(str(edge.policy), POLICIES)}")
         elif edge.policy != "block" and edge.timeout_s is not None:
@@ -224,15 +295,28 @@ class _Checker:
                 if port not in fed:
                     yield Problem(node.decl.where, f"node {node.node_id!r}: nothing is connected to its input {port!r}")
 
+    def _for_programs(self) -> Iterator[Problem]:
+        """External inputs and outputs, of a pipeline that is to run by itself."""
+        for edge in self._pipeline.inputs:
+            name = edge.source.node_id
+            text = f"only a program can send to it (`await run.send({name!r}, data)`: see docs/embedding.md)"
+            yield Problem(edge.where, f"input {name!r}: {text}; or connect a source to {edge.target}")
+        for edge in self._pipeline.outputs:
+            name = edge.target.node_id
+            text = f"only a program can receive from it (`await run.receive({name!r})`: see docs/embedding.md)"
+            yield Problem(edge.where, f"output {name!r}: {text}; or connect {edge.source} to a sink")
+
     def _in_order(self) -> list[PlannedNode]:
-        """The nodes with every edge pointing forward; a cycle is a problem."""
+        """The nodes with every edge pointing forward but for those of feedback; another cycle is a problem."""
         nodes = self._planned()
-        waiting = {node.node_id: len(node.edges_in) for node in nodes}
-        order = [node for node in nodes if not waiting[node.node_id]]
+        waiting = {node: sum(edge.source in nodes for edge in _forward(node.edges_in)) for node in nodes}
+        order = [node for node in nodes if not waiting[node]]
         for node in order:  # grows while it is walked
-            for edge in node.edges_out:
-                waiting[edge.target.node_id] -= 1
-                if not waiting[edge.target.node_id]:
+            for edge in _forward(node.edges_out):
+                if isinstance(edge.target, PlannedPort):
+                    continue
+                waiting[edge.target] -= 1
+                if not waiting[edge.target]:
                     order.append(edge.target)
         if len(order) < len(nodes):
             self._problems.append(self._cycle([node for node in nodes if node not in order]))
@@ -243,12 +327,25 @@ class _Checker:
         """Walk backwards from a node that is on a cycle or behind one, until a node comes up again."""
         path = [nodes[0]]
         while True:
-            edge = next(edge for edge in path[-1].edges_in if edge.source in nodes)
+            edge = next(edge for edge in _forward(path[-1].edges_in) if edge.source in nodes)
             if edge.source in path:
                 members = [*path[path.index(edge.source) :], edge.source][::-1]
                 names = " -> ".join(node.node_id for node in members)
-                return Problem(edge.decl.where, f"the edges form a cycle: {names}; remove one of them")
+                remedy = "remove one of them, or say `feedback: true` at the one that leads back"
+                return Problem(edge.decl.where, f"the edges form a cycle: {names}; {remedy}")
+            assert isinstance(edge.source, PlannedNode)
             path.append(edge.source)
+
+    def _check_cycles(self, cycles: list[Cycle]) -> None:
+        if self._problems:  # an edge that is not there yet may be what closes a cycle, or feeds it
+            return
+        closing = {edge for cycle in cycles for edge in cycle.feedback}
+        for edge in self._edges:
+            if edge.decl.feedback and edge not in closing:
+                self._edge_problem(edge.decl, "closes no cycle: leave `feedback` out")
+        for cycle in cycles:
+            if not cycle.feeding:
+                self._problem(cycle.nodes[0].decl, f"nothing feeds the cycle of {cycle} from outside")
 
     def _planned(self) -> list[PlannedNode]:
         return [node for node in self._nodes.values() if node is not None]
@@ -258,6 +355,10 @@ class _Checker:
 
     def _edge_problem(self, edge: EdgeDecl, text: str) -> None:
         self._problems.append(Problem(edge.where, f"edge {edge.source} -> {edge.target}: {text}"))
+
+
+def _forward(edges: list[PlannedEdge]) -> list[PlannedEdge]:
+    return [edge for edge in edges if not edge.decl.feedback]
 
 
 def _of_side(ref: PortRef, ports: Mapping[str, str], other_side: Mapping[str, str]) -> PortRef:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from time import monotonic_ns
 from typing import Protocol
 
 import trio
@@ -11,12 +12,21 @@ import trio
 from penstock.executors.codec import Codec
 from penstock.executors.contract import BackpressureTimeout, EndOfStream, RuntimeData, ServiceError
 from penstock.executors.translate import contract_error
-from penstock.shm.errors import EndOfChannel, PeerLost, SharedMemoryError
+from penstock.shm.errors import EdgeFull, EndOfChannel, GrowthRefused, PeerLost, SharedMemoryError
 from penstock.shm.record import Outgoing
 from penstock.shm.ring import Policy
 from penstock.shm.trio_channel import TrioReceiver, TrioSender
 
-__all__ = ["EdgeFailed", "EdgeReceiver", "LocalEdge", "NeighbourLost", "RingReceiverEnd", "RingSenderEnd"]
+__all__ = [
+    "EdgeFailed",
+    "EdgeReceiver",
+    "FeedbackEdge",
+    "LocalEdge",
+    "LocalStatistics",
+    "NeighbourLost",
+    "RingReceiverEnd",
+    "RingSenderEnd",
+]
 
 
 class NeighbourLost(Exception):
@@ -38,6 +48,10 @@ class EdgeReceiver(Protocol):
         """The next datum; raises `EndOfStream`."""
         ...
 
+    def receive_nowait(self) -> RuntimeData:
+        """The next datum; raises `EndOfStream`, or `trio.WouldBlock` while there is none."""
+        ...
+
     def acknowledge(self) -> None:
         """The oldest datum is done with."""
         ...
@@ -47,25 +61,39 @@ class EdgeReceiver(Protocol):
 class LocalStatistics:
     """What has passed an edge inside this process: sent = received + dropped + in flight."""
 
+    capacity: int
     sent: int
     received: int
     dropped: int
     in_flight: int
     sent_bytes: int
+    ended: bool
+    writer_waiting: bool
+    reader_waiting: bool
 
 
 class LocalEdge:
     """A bounded channel between two tasks; copies nothing. Like a ring, it counts a datum until it is done with."""
 
     def __init__(
-        self, name: str, capacity: int, max_bytes: int, timeout_s: float | None, policy: Policy = Policy.BLOCK
+        self,
+        name: str,
+        capacity: int,
+        max_bytes: int,
+        timeout_s: float | None,
+        policy: Policy = Policy.BLOCK,
+        max_age_s: float | None = None,
+        growth: int = 0,
     ) -> None:
         self.name = name
+        self._growth = growth
         self._policy = policy
         self._capacity = capacity
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
+        self._max_age_ns = int((max_age_s or 0) * 1e9)
         self._waiting: deque[RuntimeData] = deque()
+        self._sent_ns: deque[int] = deque()  # when those were sent, where there is an age to look at
         self._taken: deque[int] = deque()  # sizes of what was received and not acknowledged
         self._pending_bytes = 0
         self._ended = False
@@ -77,7 +105,7 @@ class LocalEdge:
         """Put a datum in; where there is no room, wait for it or drop one, as the policy says.
 
         Raises:
-            EdgeFailed: there was none within the edge's timeout.
+            EdgeFailed: there was none within the edge's timeout, or at once where the policy is to fail.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         nbytes = data.nbytes
@@ -85,14 +113,29 @@ class LocalEdge:
             self._put_or_drop(data, nbytes)
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
+        await self.wait_for_room(nbytes)
+        self._put(data, nbytes)
+
+    def has_room(self, nbytes: int) -> bool:
+        """Whether `put` may be called: nobody would have to wait."""
+        return self._policy is not Policy.BLOCK or self._fits(nbytes)
+
+    def put(self, data: RuntimeData) -> None:
+        """Put a datum in, where `has_room` said so."""
+        self._put_or_drop(data, data.nbytes)
+
+    async def wait_for_room(self, nbytes: int) -> None:
+        """Wait until there is room.
+
+        Raises:
+            EdgeFailed: there was none within the edge's timeout.
+        """
         with trio.move_on_after(float("inf") if self._timeout_s is None else self._timeout_s):
-            while not self._fits(nbytes):
+            while not self.has_room(nbytes):
                 await self._writer.park()
-        if self._fits(nbytes):  # also when room came with the deadline
-            self._put(data, nbytes)
-            return
-        assert self._timeout_s is not None
-        raise EdgeFailed(self.name, BackpressureTimeout(self._timeout_s))
+        if not self.has_room(nbytes):  # room may have come with the deadline
+            assert self._timeout_s is not None
+            raise EdgeFailed(self.name, BackpressureTimeout(self._timeout_s))
 
     def end(self) -> None:
         """Nothing follows. Idempotent."""
@@ -106,13 +149,21 @@ class LocalEdge:
             EndOfStream: there will be none.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        while not self._waiting:
-            if self._ended:
-                raise EndOfStream
+        while (data := self._take()) is None:
             await self._reader.park()
-        data = self._waiting.popleft()
-        self._taken.append(data.nbytes)
         await trio.lowlevel.cancel_shielded_checkpoint()
+        return data
+
+    def receive_nowait(self) -> RuntimeData:
+        """The next datum.
+
+        Raises:
+            EndOfStream: there will be none.
+            trio.WouldBlock: there is none yet.
+        """
+        data = self._take()
+        if data is None:
+            raise trio.WouldBlock
         return data
 
     def acknowledge(self) -> None:
@@ -121,23 +172,79 @@ class LocalEdge:
         self._received += 1
         self._writer.unpark()
 
+    def interrupt(self) -> None:
+        """What nobody has taken yet is stale, and dropped."""
+        while self._waiting:
+            self._drop_oldest()
+
+    def grow(self) -> int:
+        """Hold twice as many data and bytes from now on. The new capacity.
+
+        Raises:
+            GrowthRefused: it has grown as often as it may.
+        """
+        if not self._growth:
+            raise GrowthRefused(self._capacity)
+        self._growth -= 1
+        self._capacity *= 2
+        self._max_bytes *= 2
+        self._writer.unpark_all()
+        return self._capacity
+
     def statistics(self) -> LocalStatistics:
-        in_flight = len(self._waiting) + len(self._taken)
-        return LocalStatistics(self._sent, self._received, self._dropped, in_flight, self._sent_bytes)
+        return LocalStatistics(
+            self._capacity,
+            self._sent,
+            self._received,
+            self._dropped,
+            len(self._waiting) + len(self._taken),
+            self._sent_bytes,
+            self._ended,
+            bool(self._writer),
+            bool(self._reader),
+        )
+
+    def _take(self) -> RuntimeData | None:
+        if self._max_age_ns:
+            self._drop_the_old()
+        if not self._waiting:
+            if self._ended:
+                raise EndOfStream
+            return None
+        data = self._waiting.popleft()
+        if self._max_age_ns:
+            self._sent_ns.popleft()
+        self._taken.append(data.nbytes)
+        return data
 
     def _put_or_drop(self, data: RuntimeData, nbytes: int) -> None:
         if self._policy is Policy.DROP_NEWEST and not self._fits(nbytes):
             self._sent += 1
             self._dropped += 1
             return
+        if self._policy is Policy.ERROR and not self._fits(nbytes):
+            in_flight = len(self._waiting) + len(self._taken)
+            full = EdgeFull(in_flight, self._capacity, self._pending_bytes, self._max_bytes, nbytes)
+            raise EdgeFailed(self.name, contract_error(full, self.name))
         if self._policy is Policy.DROP_OLDEST:  # what is taken is not dropped, and takes no room from what waits
             taken_bytes = sum(self._taken)
             while self._waiting and (
                 len(self._waiting) >= self._capacity or self._pending_bytes - taken_bytes + nbytes > self._max_bytes
             ):
-                self._pending_bytes -= self._waiting.popleft().nbytes
-                self._dropped += 1
+                self._drop_oldest()
         self._put(data, nbytes)
+
+    def _drop_the_old(self) -> None:
+        youngest_ns = monotonic_ns() - self._max_age_ns
+        while self._sent_ns and self._sent_ns[0] < youngest_ns:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        self._pending_bytes -= self._waiting.popleft().nbytes
+        self._dropped += 1
+        if self._max_age_ns:
+            self._sent_ns.popleft()
+        self._writer.unpark()
 
     def _fits(self, nbytes: int) -> bool:
         pending = len(self._waiting) + len(self._taken)
@@ -145,10 +252,24 @@ class LocalEdge:
 
     def _put(self, data: RuntimeData, nbytes: int) -> None:
         self._waiting.append(data)
+        if self._max_age_ns:
+            self._sent_ns.append(monotonic_ns())
         self._pending_bytes += nbytes
         self._sent += 1
         self._sent_bytes += nbytes
         self._reader.unpark()
+
+
+class FeedbackEdge(LocalEdge):
+    """An edge that closes a cycle: the engine ends it. What its writer gives later, at its own end, is dropped."""
+
+    async def send(self, data: RuntimeData) -> None:
+        if not self._ended:
+            await super().send(data)
+            return
+        await trio.lowlevel.checkpoint()
+        self._sent += 1
+        self._dropped += 1
 
 
 class RingSenderEnd:
@@ -170,7 +291,39 @@ class RingSenderEnd:
         except PeerLost:
             raise NeighbourLost from None
         except SharedMemoryError as error:
-            raise EdgeFailed(self.name, contract_error(error, self.name)) from error
+            known = contract_error(error, self.name)
+            raise EdgeFailed(self.name, known) from known
+
+    def has_room(self, nbytes: int) -> bool:
+        """Whether `put` may be called: nobody would have to wait."""
+        return self._sender.ready(nbytes)
+
+    def put(self, message: Outgoing) -> None:
+        """Publish a message, where `has_room` said so.
+
+        Raises:
+            NeighbourLost: the worker is gone.
+            EdgeFailed: there was no memory, or the other side wrote nonsense.
+        """
+        try:
+            self._sender.send_nowait(message)
+        except PeerLost:
+            raise NeighbourLost from None
+        except SharedMemoryError as error:
+            known = contract_error(error, self.name)
+            raise EdgeFailed(self.name, known) from known
+
+    async def wait_for_room(self, nbytes: int) -> None:
+        """Wait until there is room, or `put` would raise.
+
+        Raises:
+            EdgeFailed: there was none within the edge's timeout.
+        """
+        try:
+            await self._sender.wait_for_room(nbytes)
+        except SharedMemoryError as error:
+            known = contract_error(error, self.name)
+            raise EdgeFailed(self.name, known) from known
 
     def end(self) -> None:
         """Nothing follows. Idempotent."""
@@ -200,6 +353,25 @@ class RingReceiverEnd:
             raise NeighbourLost from None
         except SharedMemoryError as error:
             raise contract_error(error, self._receiver.name) from error
+        return self._codec.decode(record)
+
+    def receive_nowait(self) -> RuntimeData:
+        """The next datum.
+
+        Raises:
+            trio.WouldBlock: there is none yet.
+            EndOfStream, NeighbourLost, IPCError: as `receive`.
+        """
+        try:
+            record = self._receiver.take()
+        except EndOfChannel:
+            raise EndOfStream from None
+        except PeerLost:
+            raise NeighbourLost from None
+        except SharedMemoryError as error:
+            raise contract_error(error, self._receiver.name) from error
+        if record is None:
+            raise trio.WouldBlock
         return self._codec.decode(record)
 
     def acknowledge(self) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 import trio
 
+from penstock.engine.choosing import Choosing
 from penstock.engine.edge import EdgeReceiver, LocalEdge, RingSenderEnd
 from penstock.executors.codec import Codec
 from penstock.executors.contract import EndOfStream, RuntimeData
@@ -32,6 +34,30 @@ class Outputs:
             for ring in self.rings:
                 await ring.send(message)
 
+    def offer(self, data: RuntimeData) -> bool:
+        """Send a datum along every edge without waiting, or along none; whether there was room on all of them."""
+        nbytes = data.nbytes
+        if not all(edge.has_room(nbytes) for edge in self.edges):
+            return False
+        if self.rings:
+            message = self._codec.encode(data)
+            if not all(ring.has_room(message.nbytes) for ring in self.rings):
+                return False
+            for ring in self.rings:  # first, as they may fail
+                ring.put(message)
+        for edge in self.edges:
+            edge.put(data)
+        return True
+
+    async def wait_for_room(self, data: RuntimeData) -> None:
+        """Wait until `offer` would send it: only who sends takes room away."""
+        for edge in self.edges:
+            await edge.wait_for_room(data.nbytes)
+        if self.rings:
+            nbytes = self._codec.encode(data).nbytes
+            for ring in self.rings:
+                await ring.wait_for_room(nbytes)
+
     def end(self) -> None:
         for edge in self.edges:
             edge.end()
@@ -52,6 +78,9 @@ class LocalTask:
         self._inputs = inputs
         self._outputs = outputs
         self._source_scope = trio.CancelScope()
+        host = node.host
+        chooses = host.wants is not None or host.ended is not None
+        self._choosing = Choosing(host, [port for port, _ in inputs]) if chooses else None
         self._turn = trio.Lock() if len(inputs) > 1 else None
         self._emitting = self._stop_after_emit = False
         self._emit_ns = 0
@@ -68,7 +97,7 @@ class LocalTask:
         if self._node.host.is_source:
             with self._source_scope:
                 await self._timed_produce()
-        elif len(self._inputs) == 1:
+        elif len(self._inputs) == 1 and self._choosing is None:
             port, edge = self._inputs[0]
             await self._consume(port, edge)
         else:
@@ -103,13 +132,29 @@ class LocalTask:
             del data  # a view in it must not outlive its acknowledgement by our doing
             edge.acknowledge()
 
+    async def _consume_chosen(self, choosing: Choosing, port: str, edge: EdgeReceiver) -> None:
+        """Of a node that says what it wants next: a datum is kept back until it does."""
+        with suppress(EndOfStream):
+            while True:
+                data = await edge.receive()
+                async with choosing.turn(port):
+                    await self._process(data, port)
+                del data
+                edge.acknowledge()
+        async with choosing.end(port) as is_last:
+            if is_last:
+                await self._node.ended(port, self._emit)
+
     async def _consume_all(self) -> None:
         """Take from several edges as they come; the node works on one datum at a time."""
         errors: list[Exception] = []
 
         async def consume(port: str, edge: EdgeReceiver) -> None:
             try:
-                await self._consume(port, edge)
+                if self._choosing is None:
+                    await self._consume(port, edge)
+                else:
+                    await self._consume_chosen(self._choosing, port, edge)
             except Exception as error:  # told after the nursery, which would wrap it
                 errors.append(error)
                 nursery.cancel_scope.cancel()

@@ -6,10 +6,19 @@ name: demo
 nodes:
   tone: {type: tone, params: {frequency_hz: 440, duration_s: 1}}
   out:  {type: wav_sink, executor: multiprocess, params: {path: tone.wav}}
+  part: {type: ./part.yaml, params: {level: -3}}    # another pipeline: its inputs and outputs are the ports
 edges:
   - tone -> out
   - {from: tone, to: out, capacity: 8, max_bytes: 1000000, timeout: 5}
-  - {from: tone, to: meter, policy: latest}     # or drop_oldest, drop_newest; block is the default
+  - {from: tone, to: meter, policy: latest}     # or drop_oldest, drop_newest, error; block is the default
+  - {from: tone, to: asr, max_age: 0.5}         # what waited for longer is dropped
+  - {from: meter, to: tone.hint, feedback: true}   # leads back: no other edge may close a cycle
+inputs:                     # optional: what the program sends (`run.send`); a pipeline with it is run by a program
+  mic: asr.in               # or a list, or {to: asr.in, capacity: 8}, with the keys of an edge
+outputs:
+  text: asr.out             # optional: what it receives (`run.receive`); or {from: asr.out, capacity: 8}
+parameters:                 # optional: of the whole pipeline; its nodes use them as "${level}"
+  level: {default: -12}     # or {}: it has to be given
 wait: adaptive              # optional: or sleep, spin (how processes wait for each other)
 executors:                  # optional: where types run that do not say so themselves
   "my.models:*": multiprocess
@@ -27,7 +36,8 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
-from penstock.engine.pipeline import EdgeDecl, NodeDecl, Pipeline, PortRef, executor_of, parse_chain
+from penstock.engine.parameters import REQUIRED, Parameter
+from penstock.engine.pipeline import DeliveryDecl, EdgeDecl, NodeDecl, Pipeline, PortRef, executor_of, parse_chain
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
 from penstock.executors.contract import ExecutorType, Validation
 from penstock.executors.router import Routes
@@ -35,9 +45,11 @@ from penstock.shm.patience import WAIT_MODES
 
 __all__ = ["load"]
 
-_TOP = {"penstock", "name", "nodes", "edges", "executors", "wait"}
-_NODE = {"type", "params", "executor", "thread", "init_timeout", "limits"}
-_EDGE = {"from", "to", "capacity", "max_bytes", "timeout", "policy"}
+_TOP = {"penstock", "name", "nodes", "edges", "inputs", "outputs", "parameters", "executors", "wait"}
+_DELIVERY = {"delivery", "restart", "max_redeliveries", "snapshot_every"}
+_NODE = {"type", "params", "executor", "thread", "init_timeout", "limits"} | _DELIVERY
+_PARAMETER = {"default"}
+_EDGE = {"from", "to", "capacity", "max_bytes", "max_age", "timeout", "policy", "feedback"}
 
 
 def load(path: str | os.PathLike[str]) -> Pipeline:
@@ -115,6 +127,12 @@ class _Reader:
         if isinstance(edges, CommentedSeq):
             for index in range(len(edges)):
                 self._edge(edges, index)
+        for name in self._mapping(document, "inputs"):
+            self._input(document["inputs"], name)
+        for name in self._mapping(document, "outputs"):
+            self._output(document["outputs"], name)
+        for name in self._mapping(document, "parameters"):
+            self._parameter(document["parameters"], name)
         self._routes(document)
         return self._pipeline
 
@@ -137,6 +155,12 @@ class _Reader:
                 bool(self._typed(said, "thread", bool, False, "true or false")),
                 float(self._typed(said, "init_timeout", (int, float), 60.0, "a number of seconds")),
                 {str(name): _plain(value) for name, value in self._mapping(said, "limits").items()},
+                DeliveryDecl(
+                    self._typed(said, "delivery", str, None, "the name of one"),
+                    {str(name): _plain(value) for name, value in self._mapping(said, "restart").items()},
+                    self._typed(said, "max_redeliveries", (int, str), None, "a whole number, or unlimited"),
+                    self._typed(said, "snapshot_every", int, None, "a whole number of data"),
+                ),
                 where,
                 {str(name): self._where(params, name) for name in params},
             )
@@ -155,16 +179,58 @@ class _Reader:
         elif isinstance(said, CommentedMap) and isinstance(said.get("from"), str) and isinstance(said.get("to"), str):
             self._check_keys(said, _EDGE, "an edge")
             edge = EdgeDecl(PortRef.parse(said["from"]), PortRef.parse(said["to"]), where=where)
-            edge.capacity = self._typed(said, "capacity", int, edge.capacity, "a whole number of data")
-            edge.max_bytes = self._typed(said, "max_bytes", int, edge.max_bytes, "a whole number of bytes")
-            edge.timeout_s = self._typed(said, "timeout", (int, float), None, "a number of seconds")
-            edge.policy = self._typed(said, "policy", str, edge.policy, "the name of one")
-            if edge.policy == "latest" and "capacity" not in said:
-                edge.capacity = 1
-            self._pipeline.edges.append(edge)
+            edge.feedback = self._typed(said, "feedback", bool, edge.feedback, "true or false")
+            self._pipeline.edges.append(self._bounded(edge, said))
         else:
             text = "an edge is `node -> node`, or {from: node, to: node, capacity: 8}"
             self._pipeline.problems.append(Problem(where, text))
+
+    def _input(self, ports: CommentedMap, name: Any) -> None:
+        said, where = ports[name], self._where(ports, name)
+        targets = said.get("to") if isinstance(said, CommentedMap) else said
+        targets = targets if isinstance(targets, list) else [targets]
+        if not targets or not all(isinstance(target, str) for target in targets):
+            self._problem(ports, name, f"input {str(name)!r}: say where its data go, as in `{name}: node.port`")
+            return
+        edges = [EdgeDecl(PortRef(str(name)), PortRef.parse(target), where=where) for target in targets]
+        self._pipeline.inputs += [self._external(edge, said, "to", f"input {str(name)!r}") for edge in edges]
+
+    def _output(self, ports: CommentedMap, name: Any) -> None:
+        said, where = ports[name], self._where(ports, name)
+        source = said.get("from") if isinstance(said, CommentedMap) else said
+        if not isinstance(source, str):
+            self._problem(ports, name, f"output {str(name)!r}: say where its data come from, as in `{name}: node.port`")
+            return
+        edge = EdgeDecl(PortRef.parse(source), PortRef(str(name)), where=where)
+        self._pipeline.outputs.append(self._external(edge, said, "from", f"output {str(name)!r}"))
+
+    def _external(self, edge: EdgeDecl, said: Any, side: str, what: str) -> EdgeDecl:
+        if not isinstance(said, CommentedMap):
+            return edge
+        self._check_keys(said, _EDGE - {"from", "to", "feedback"} | {side}, what)
+        return self._bounded(edge, said)
+
+    def _bounded(self, edge: EdgeDecl, said: CommentedMap) -> EdgeDecl:
+        """An edge with the bounds that its mapping asks for."""
+        edge.capacity = self._typed(said, "capacity", int, edge.capacity, "a whole number of data")
+        edge.max_bytes = self._typed(said, "max_bytes", int, edge.max_bytes, "a whole number of bytes")
+        edge.timeout_s = self._typed(said, "timeout", (int, float), None, "a number of seconds")
+        edge.max_age_s = self._typed(said, "max_age", (int, float), None, "a number of seconds")
+        edge.policy = self._typed(said, "policy", str, edge.policy, "the name of one")
+        if edge.policy == "latest" and "capacity" not in said:
+            edge.capacity = 1
+        return edge
+
+    def _parameter(self, parameters: CommentedMap, name: Any) -> None:
+        said, where = parameters[name], self._where(parameters, name)
+        if not isinstance(said, CommentedMap | None) or not str(name).isidentifier():
+            text = f"parameter {str(name)!r}: a name with {{default: VALUE}}, or with {{}} if it has to be given"
+            self._pipeline.problems.append(Problem(where, text))
+            return
+        said = CommentedMap() if said is None else said
+        self._check_keys(said, _PARAMETER, f"parameter {str(name)!r}")
+        default = _plain(said["default"]) if "default" in said else REQUIRED
+        self._pipeline.parameters[str(name)] = Parameter(default, where)
 
     def _routes(self, document: CommentedMap) -> None:
         said = self._mapping(document, "executors")

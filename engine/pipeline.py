@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
+from penstock.engine.parameters import REQUIRED, Given, Parameter
 from penstock.engine.problems import Problem, Where, did_you_mean
 from penstock.executors.contract import ExecutorType, Json, Validation
 from penstock.executors.registry import NodeFactory
@@ -24,6 +25,7 @@ __all__ = [
     "DEFAULT_CAPACITY",
     "DEFAULT_MAX_BYTES",
     "POLICIES",
+    "DeliveryDecl",
     "EdgeDecl",
     "NodeDecl",
     "Pipeline",
@@ -39,8 +41,24 @@ POLICIES = {
     "drop_oldest": Policy.DROP_OLDEST,
     "drop_newest": Policy.DROP_NEWEST,
     "latest": Policy.DROP_OLDEST,
+    "error": Policy.ERROR,
 }
 """What happens on a full edge. `latest` is `drop_oldest` with a capacity of one."""
+
+
+@dataclass(slots=True)
+class DeliveryDecl:
+    """What becomes of a node whose process dies, as it was asked for. `None` is the default, `"unlimited"` no bound."""
+
+    mode: str | None = None
+    restart: Mapping[str, Any] = field(default_factory=dict)
+    max_redeliveries: int | str | None = None
+    snapshot_every: int | None = None
+
+    @property
+    def said(self) -> bool:
+        """Whether anything was asked for."""
+        return self != DeliveryDecl()
 
 
 @dataclass(slots=True)
@@ -48,16 +66,19 @@ class NodeDecl:
     """A node as it was asked for."""
 
     node_id: str
-    node_type: str | NodeFactory
+    node_type: str | NodeFactory | Pipeline
     params: dict[str, Any] = field(default_factory=dict)
     executor: ExecutorType | None = None
     thread: bool = False
     init_timeout_s: float = 60.0
     limits: dict[str, Any] = field(default_factory=dict)
+    delivery: DeliveryDecl = field(default_factory=DeliveryDecl)
     where: Where = field(default_factory=Where)
     param_where: dict[str, Where] = field(default_factory=dict)
-    overridden: set[str] = field(default_factory=set)
-    """Parameters that `Pipeline.set` gave: a relative path among them starts where the program runs."""
+    folder: str = ""
+    """Of the manifest that it stands in: where paths start, and modules are found."""
+    folders: dict[str, str] = field(default_factory=dict)
+    """Where the relative path of a parameter starts that came from elsewhere; empty: where the program runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +108,10 @@ class EdgeDecl:
     max_bytes: int = DEFAULT_MAX_BYTES
     timeout_s: float | None = None
     policy: str = "block"
+    max_age_s: float | None = None
     where: Where = field(default_factory=Where)
+    feedback: bool = False
+    """Whether it may close a cycle."""
 
 
 def parse_chain(text: str) -> list[tuple[PortRef, PortRef]]:
@@ -129,6 +153,13 @@ class Pipeline:
         """The manifest that it comes from; relative paths of `Path` parameters start at its folder."""
         self.nodes: list[NodeDecl] = []
         self.edges: list[EdgeDecl] = []
+        self.inputs: list[EdgeDecl] = []
+        """External inputs: edges whose source is a name that the program sends to."""
+        self.outputs: list[EdgeDecl] = []
+        """External outputs: edges whose target is a name that the program receives from."""
+        self.parameters: dict[str, Parameter] = {}
+        self.given: dict[str, Given] = {}
+        """Values of parameters that are not the default."""
         self.routes: Routes = Routes()
         self.problems: list[Problem] = []
         """What the manifest's reader has found already; reported with everything else."""
@@ -138,33 +169,46 @@ class Pipeline:
     def add(
         self,
         node_id: str,
-        node_type: str | NodeFactory,
+        node_type: str | NodeFactory | Pipeline,
         params: Mapping[str, Json] | None = None,
         *,
         executor: str | ExecutorType | None = None,
         thread: bool = False,
         init_timeout_s: float = 60.0,
         limits: Mapping[str, Json] | None = None,
+        delivery: str | None = None,
+        restart: Mapping[str, Json] | None = None,
+        max_redeliveries: int | str | None = None,
+        snapshot_every: int | None = None,
     ) -> Self:
         """Add a node.
 
         Args:
             node_id: its name.
             node_type: a short name (`penstock nodes` lists them), `package.module:Name`, the path of a .wasm file, or
-                the class or function itself.
+                the class or function itself; or another pipeline, or the path of its manifest: its inputs and outputs
+                are the ports, and its parameters the parameters.
             params: its parameters.
             executor: `native`, `multiprocess` or `wasm`; left out, its type decides (see `Routes`).
             thread: run a native node's synchronous code in a thread.
             init_timeout_s: how long a worker may take until the node is initialized.
             limits: of a wasm node, the fields of `WasmLimits`.
+            delivery: what a crash of its worker means: `replay` (another one goes on exactly where it was; the default
+                of nodes that are stateless, or have `snapshot` and `restore`), `fail` (the default of others), or
+                `restart_fresh`.
+            restart: how often and how soon: `max` (5, or "unlimited") within `window` (60 s), `backoff` (0.1 s) up to
+                `max_backoff` (10 s).
+            max_redeliveries: how often one datum may be in its hands when its worker dies: 3, or "unlimited".
+            snapshot_every: inputs between two snapshots at most; half of what an edge holds, if left out.
 
         Raises:
             Validation: a name, a type or an executor is none.
         """
         where = _caller()
-        if not isinstance(node_id, str) or not (isinstance(node_type, str) or callable(node_type)):
+        is_type = isinstance(node_type, str | Pipeline) or callable(node_type)
+        if not isinstance(node_id, str) or not is_type:
             raise Validation(f"a node has a name and a type: add({node_id!r}, {node_type!r}) has not")
-        for given in (params, limits):
+        for given in (params, limits, restart):
             if not isinstance(given, Mapping | None):
                 raise Validation(f"node {node_id!r}: parameters are a mapping from names to values, not {given!r}")
         self.nodes.append(
@@ -176,6 +220,7 @@ class Pipeline:
                 thread,
                 init_timeout_s,
                 dict(limits or {}),
+                DeliveryDecl(delivery, dict(restart or {}), max_redeliveries, snapshot_every),
                 where,
             )
         )
@@ -188,6 +233,8 @@ class Pipeline:
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout_s: float | None = None,
         policy: str = "block",
+        max_age_s: float | None = None,
+        feedback: bool = False,
     ) -> Self:
         """Join nodes by edges: `connect("a -> b.port -> c")`, or `connect("a", "b.port", "c")`.
 
@@ -196,8 +243,10 @@ class Pipeline:
             capacity: data on each edge that were sent and are not done with; 64, or 1 where the policy is `latest`.
             max_bytes: likewise, bytes; a larger datum passes alone.
             timeout_s: how long a node may wait for room, before the run fails with `BackpressureTimeout`.
-            policy: what happens when there is no room: `block` (wait), `drop_oldest`, `drop_newest`, or `latest`, which
-                keeps nothing but the newest datum. The report counts what was dropped.
+            policy: what happens when there is no room: `block` (wait), `drop_oldest`, `drop_newest`, `latest`, which
+                keeps nothing but the newest datum, or `error`: the run fails. The report counts what was dropped.
+            max_age_s: a datum that was sent longer ago is dropped, and counted, when its node would take it.
+            feedback: these edges lead back and close a cycle, which no other edge may.
 
         Raises:
             Validation: these are no steps.
@@ -205,10 +254,72 @@ class Pipeline:
         where = _caller()
         if not steps:
             raise Validation('connect() needs nodes, as in connect("a -> b")')
-        if capacity is None:
-            capacity = 1 if policy == "latest" else DEFAULT_CAPACITY
+        bounds = (_capacity_of(policy, capacity), max_bytes, timeout_s, policy, max_age_s, where)
         for source, target in parse_chain(" -> ".join(map(str, steps))):
-            self.edges.append(EdgeDecl(source, target, capacity, max_bytes, timeout_s, policy, where))
+            self.edges.append(EdgeDecl(source, target, *bounds, feedback))
+        return self
+
+    def input(
+        self,
+        name: str,
+        *targets: str,
+        capacity: int | None = None,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        timeout_s: float | None = None,
+        policy: str = "block",
+        max_age_s: float | None = None,
+    ) -> Self:
+        """Let the program feed the pipeline: `input("mic", "asr.in")`, then `await run.send("mic", data)`.
+
+        Args:
+            name: of the external input.
+            targets: where its data go: `node` or `node.port`; to several, each gets everything.
+            capacity: of each edge to them, as `connect`.
+            max_bytes: likewise.
+            timeout_s: likewise; it is told to who sends, and the run goes on.
+            policy: likewise.
+            max_age_s: likewise.
+
+        Raises:
+            Validation: there is no target.
+        """
+        where = _caller()
+        if not isinstance(name, str) or not targets:
+            raise Validation('input() needs a name and where its data go, as in input("mic", "asr.in")')
+        bounds = (_capacity_of(policy, capacity), max_bytes, timeout_s, policy, max_age_s, where)
+        self.inputs += [EdgeDecl(PortRef(name), PortRef.parse(str(target)), *bounds) for target in targets]
+        return self
+
+    def output(
+        self,
+        name: str,
+        source: str,
+        *,
+        capacity: int | None = None,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        timeout_s: float | None = None,
+        policy: str = "block",
+        max_age_s: float | None = None,
+    ) -> Self:
+        """Let the program read from the pipeline: `output("text", "asr.out")`, then `await run.receive("text")`.
+
+        Args:
+            name: of the external output.
+            source: where its data come from: `node` or `node.port`.
+            capacity: of the edge, as `connect`.
+            max_bytes: likewise.
+            timeout_s: likewise.
+            policy: likewise.
+            max_age_s: likewise.
+
+        Raises:
+            Validation: there is no source.
+        """
+        where = _caller()
+        if not isinstance(name, str) or not isinstance(source, str):
+            raise Validation('output() needs a name and where its data come from, as in output("text", "asr.out")')
+        bounds = (_capacity_of(policy, capacity), max_bytes, timeout_s, policy, max_age_s, where)
+        self.outputs.append(EdgeDecl(PortRef.parse(source), PortRef(name), *bounds))
         return self
 
     def set(self, node_id: str, name: str, value: Any) -> Self:
@@ -221,9 +332,37 @@ class Pipeline:
             if node.node_id == node_id:
                 node.params[name] = value
                 node.param_where[name] = Where(f"--set {node_id}.{name}")
-                node.overridden.add(name)
+                node.folders[name] = ""
                 return self
         raise KeyError(node_id)
+
+    def parameter(self, name: str, default: Json = REQUIRED) -> Self:
+        """Declare a parameter of the whole pipeline, which its nodes use as `"${name}"`.
+
+        A pipeline that is a node of another gets it as any node does.
+
+        Args:
+            name: of the parameter.
+            default: its value unless another is given; left out, one has to be given.
+
+        Raises:
+            Validation: this is no name.
+        """
+        if not isinstance(name, str) or not name.isidentifier():
+            raise Validation(f"a parameter has a name, as in parameter('path'), and not {name!r}")
+        self.parameters[name] = Parameter(default, _caller())
+        return self
+
+    def give(self, name: str, value: Any) -> Self:
+        """Give a parameter of the whole pipeline a value.
+
+        Raises:
+            KeyError: there is no such parameter.
+        """
+        if name not in self.parameters:
+            raise KeyError(name)
+        self.given[name] = Given(value, Where(f"--set {name}"), "")
+        return self
 
     def check(self, *, only_native: bool = False) -> Plan:
         """See that it can run, without starting anything.
@@ -257,6 +396,12 @@ def executor_of(name: str | ExecutorType) -> ExecutorType:
     if name not in names:
         raise Validation(f"there is no executor {name!r}: {did_you_mean(str(name), names)}")
     return names[name]
+
+
+def _capacity_of(policy: str, capacity: int | None) -> int:
+    if capacity is not None:
+        return capacity
+    return 1 if policy == "latest" else DEFAULT_CAPACITY
 
 
 def _caller() -> Where:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from penstock.engine.pipeline import EdgeDecl, NodeDecl
-from penstock.executors.contract import ExecutorType, Json
+from penstock.executors.contract import DataType, ExecutorType, Json
+from penstock.executors.multiprocess.delivery import Delivery
 from penstock.executors.registry import NodeFactory
 
-__all__ = ["Plan", "PlannedEdge", "PlannedNode"]
+__all__ = ["Cycle", "Plan", "PlannedEdge", "PlannedNode", "PlannedPort", "accepted_types"]
 
 
 @dataclass(slots=True, eq=False)
@@ -28,6 +30,7 @@ class PlannedNode:
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     is_source: bool
+    delivery: Delivery
     edges_in: list[PlannedEdge] = field(default_factory=list)
     edges_out: list[PlannedEdge] = field(default_factory=list)
 
@@ -37,18 +40,29 @@ class PlannedNode:
 
 
 @dataclass(slots=True, eq=False)
+class PlannedPort:
+    """An external input or output: the end of edges that the program holds."""
+
+    in_worker: ClassVar[bool] = False
+
+    name: str
+    edges: list[PlannedEdge] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
 class PlannedEdge:
     """An edge between two ports."""
 
     decl: EdgeDecl
-    source: PlannedNode
+    source: PlannedNode | PlannedPort
     source_port: str
-    target: PlannedNode
+    target: PlannedNode | PlannedPort
     target_port: str
 
     @property
     def name(self) -> str:
-        return f"{self.source.node_id}.{self.source_port} -> {self.target.node_id}.{self.target_port}"
+        """`node.port -> node.port`; an external end has its name alone."""
+        return f"{_end_of(self.source, self.source_port)} -> {_end_of(self.target, self.target_port)}"
 
     @property
     def shared(self) -> bool:
@@ -56,10 +70,51 @@ class PlannedEdge:
         return self.source.in_worker or self.target.in_worker
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Cycle:
+    """Nodes that can all reach each other: one cycle, or several that share nodes.
+
+    Attributes:
+        nodes: in the order of the plan.
+        inner: the edges among them.
+        feeding: the edges into them from outside: from other nodes, or from the program.
+    """
+
+    nodes: list[PlannedNode]
+    inner: list[PlannedEdge]
+    feeding: list[PlannedEdge]
+
+    @property
+    def feedback(self) -> list[PlannedEdge]:
+        """The edges that close it."""
+        return [edge for edge in self.inner if edge.decl.feedback]
+
+    def __str__(self) -> str:
+        return ", ".join(node.node_id for node in self.nodes)
+
+
 @dataclass(slots=True)
 class Plan:
-    """Nodes in the order of the stream, sources first."""
+    """Nodes in the order of the stream, sources first; edges that are declared to lead back do not count for it."""
 
     name: str
     nodes: list[PlannedNode]
     edges: list[PlannedEdge]
+    cycles: list[Cycle] = field(default_factory=list)
+    inputs: dict[str, PlannedPort] = field(default_factory=dict)
+    outputs: dict[str, PlannedPort] = field(default_factory=dict)
+
+
+def accepted_types(port: PlannedPort) -> frozenset[DataType]:
+    """What can be sent to an external input: the types that each of its targets takes."""
+    accepted = frozenset(DataType)
+    for edge in port.edges:
+        assert isinstance(edge.target, PlannedNode)
+        takes = {part.strip() for part in edge.target.inputs[edge.target_port].split("|")}
+        if "any" not in takes:
+            accepted &= {kind for kind in DataType if kind.value.lower() in takes}
+    return accepted
+
+
+def _end_of(end: PlannedNode | PlannedPort, port: str) -> str:
+    return end.name if isinstance(end, PlannedPort) else f"{end.node_id}.{port}"

@@ -7,18 +7,25 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from os import PathLike
+from typing import Any
 
 import trio
 
 from penstock.engine.assembly import Assembly
+from penstock.engine.check import check
 from penstock.engine.edge import NeighbourLost
+from penstock.engine.ending import CycleEnding
+from penstock.engine.external import ExternalInput, ExternalOutput, OutputData, RunEnded
 from penstock.engine.local_task import LocalTask
 from penstock.engine.pipeline import Pipeline
-from penstock.engine.plan import PlannedEdge, PlannedNode
+from penstock.engine.plan import Cycle, PlannedEdge, PlannedNode, PlannedPort
+from penstock.engine.problems import did_you_mean
 from penstock.engine.report import EdgeReport, NodeReport, Report
-from penstock.executors.contract import NodeExecution, ServiceError
-from penstock.executors.multiprocess.supervisor import OnOutput, Supervisor, print_output
+from penstock.executors.contract import NodeExecution, RuntimeData, ServiceError, Validation
+from penstock.executors.multiprocess.lives import Worker
+from penstock.executors.multiprocess.supervisor import OnOutput, print_output
 from penstock.executors.multiprocess.wiring import Wiring
+from penstock.shm.ring import Word
 
 __all__ = ["Run", "RunOptions", "open_run", "run"]
 
@@ -46,39 +53,119 @@ class RunOptions:
 class Run:
     """A running pipeline, from `async with pipeline.open() as run:`."""
 
-    def __init__(self, assembly: Assembly, options: RunOptions, scope: trio.CancelScope) -> None:
+    def __init__(self, assembly: Assembly, options: RunOptions, nursery: trio.Nursery) -> None:
         self._assembly = assembly
         self._options = options
-        self._scope = scope
+        self._nursery = nursery
         self._started_at = trio.current_time()
         self._ended_at: float | None = None
         self._unfinished = {node.node_id for node in assembly.plan.nodes}
         self._all_finished = trio.Event()
-        self._stopping = False
+        self._unkept = set(assembly.outputs)  # outputs that the end has to wait for
+        self._all_kept = trio.Event()
+        self._stopping = self._ending = self._is_over = False
         self._hurry = False  # the grace period has been used, or is not wanted
         self._failure: ServiceError | None = None
+        self._endings = [self._ending_of(cycle) for cycle in assembly.plan.cycles]
         if not self._unfinished:
             self._all_finished.set()
+        if not self._unkept:
+            self._all_kept.set()
+
+    # What goes in, and what comes out
+
+    async def send(self, name: str, data: Any) -> None:
+        """Send a datum to an external input, waiting for room. A cancelled call has sent nothing.
+
+        Args:
+            name: of the input.
+            data: a datum; or a `str` for text, an array for a tensor, anything else for JSON.
+
+        Raises:
+            RunEnded: the input was ended, or the run.
+            NodeExecution: the run has failed: what failed it.
+            EdgeFailed: there was no room within the edge's timeout; nothing was sent, and the run goes on.
+            TypeMismatch, Validation: the input does not take that, or there is no such input.
+        """
+        await self._input(name).send(data)
+
+    def send_nowait(self, name: str, data: Any) -> None:
+        """Send a datum to an external input now.
+
+        Raises:
+            trio.WouldBlock: there is no room, or somebody waits for it already.
+            RunEnded, NodeExecution, TypeMismatch, Validation: as `send`.
+        """
+        self._input(name).send_nowait(data)
+
+    async def end(self, name: str) -> None:
+        """End the stream of an external input, behind what others wait to send. Idempotent."""
+        await self._input(name).end()
+
+    async def receive(self, name: str) -> RuntimeData:
+        """The next datum of an external output, waiting for it. A cancelled call has taken nothing.
+
+        Also after the run has ended in good order, until everything was received.
+
+        Raises:
+            EndOfStream: there will be none.
+            RunEnded: the run was aborted.
+            NodeExecution: the run has failed: what failed it.
+            Validation: there is no such output.
+        """
+        return await self._output(name).receive()
+
+    def receive_nowait(self, name: str) -> RuntimeData:
+        """The next datum of an external output, if it is there.
+
+        Raises:
+            trio.WouldBlock: it is not, or somebody waits for it already.
+            EndOfStream, RunEnded, NodeExecution, Validation: as `receive`.
+        """
+        return self._output(name).receive_nowait()
+
+    def outputs(self, name: str) -> AsyncIterator[RuntimeData]:
+        """`async for data in run.outputs("text")`: what `receive` gives, until the stream ends.
+
+        Raises:
+            Validation: there is no such output.
+        """
+        return OutputData(self._output(name))
+
+    # How it ends
 
     async def wait(self) -> None:
-        """Wait until every source has ended and everything has been worked off."""
+        """Wait until every source and external input has ended and every node has worked everything off."""
         await self._all_finished.wait()
 
-    async def stop(self) -> bool:
-        """End the sources and work off what is in flight; whether that was done within the grace period."""
-        self._stopping = self._stopping or not self._all_finished.is_set()
-        for node in self._assembly.plan.nodes:
-            if node.is_source:
-                self._stop_source(node)
-        with trio.move_on_after(self._options.grace_s):
+    async def stop(self, grace_s: float | None = None) -> bool:
+        """End sources and external inputs, and work off what is in flight; whether that was done in the grace period.
+
+        From here on, external outputs keep what nobody receives, and hold nothing up.
+
+        Args:
+            grace_s: in place of the one of the options.
+        """
+        if self._is_over:
+            await trio.lowlevel.checkpoint()
+            return self._is_complete
+        self._stopping = self._stopping or not self._have_streams_ended()
+        for external in self._assembly.inputs.values():
+            external.stop(RunEnded(f"input {external.name!r}: the run was stopped"))
+        self._end_streams()
+        with trio.move_on_after(self._options.grace_s if grace_s is None else grace_s):
             await self._all_finished.wait()
-        self._hurry = not self._all_finished.is_set()
+            await self._all_kept.wait()
+        self._hurry = not self._is_complete
         return not self._hurry
 
     def abort(self) -> None:
         """End everything at once, with data in flight."""
+        if self._is_over:
+            return
         self._hurry = self._stopping = True
-        self._scope.cancel()
+        self._shut(RunEnded("the run was aborted"))
+        self._nursery.cancel_scope.cancel()
 
     def report(self) -> Report:
         """What has been done so far; after the end, what was done in all."""
@@ -98,17 +185,86 @@ class Run:
             return "failed"
         if self._ended_at is None:
             return "running"
-        if not self._all_finished.is_set():
+        if not self._is_complete:
             return "aborted"
         return "stopped" if self._stopping else "completed"
+
+    @property
+    def _is_complete(self) -> bool:
+        return self._all_finished.is_set() and self._all_kept.is_set()
+
+    def _input(self, name: str) -> ExternalInput:
+        inputs = self._assembly.inputs
+        if name not in inputs:
+            raise Validation(f"there is no input {name!r}: {did_you_mean(name, inputs)}")
+        return inputs[name]
+
+    def _output(self, name: str) -> ExternalOutput:
+        outputs = self._assembly.outputs
+        if name not in outputs:
+            raise Validation(f"there is no output {name!r}: {did_you_mean(name, outputs)}")
+        return outputs[name]
 
     def _fail(self, error: ServiceError) -> None:
         if self._failure is None:
             self._failure = error
-        self._scope.cancel()
+        self._shut(self._failure)  # first: whoever waits there is to be told, not only cancelled
+        self._nursery.cancel_scope.cancel()
+
+    def _shut(self, error: ServiceError) -> None:
+        """Nothing goes in or comes out any more."""
+        for external in self._assembly.inputs.values():
+            external.shut(error)
+        for output in self._assembly.outputs.values():
+            output.shut(error)
+
+    def _end_external(self) -> None:
+        """Nothing goes in any more; if everything was worked off, what is still unread can be received."""
+        over = RunEnded("the run has ended")
+        if not self._is_complete:
+            self._shut(over)
+        for external in self._assembly.inputs.values():
+            external.shut(over)
+
+    def _have_streams_ended(self) -> bool:
+        """Whether every source and external input has ended by itself, so that there is nothing to stop."""
+        if not all(external.has_ended for external in self._assembly.inputs.values()):
+            return False
+        for node in self._assembly.plan.nodes:
+            if node.is_source and node.node_id in self._unfinished:
+                links = [self._assembly.links.get(edge) for edge in node.edges_out if node.in_worker]
+                if not links or not all(link is not None and link.ring.words[Word.ENDED] for link in links):
+                    return False
+        return True
+
+    def _end_streams(self) -> None:
+        """Tell the sources to end. What comes out from here on is kept."""
+        for node in self._assembly.plan.nodes:
+            if node.is_source:
+                self._stop_source(node)
+        if not self._ending:
+            self._ending = True
+            for output in self._assembly.outputs.values():
+                self._nursery.start_soon(self._keep_rest, output)
+
+    async def _keep_rest(self, output: ExternalOutput) -> None:
+        try:
+            await output.keep_rest()
+        except ServiceError as error:
+            self._fail(error)
+        self._unkept.discard(output.name)
+        if not self._unkept:
+            self._all_kept.set()
+
+    def _ending_of(self, cycle: Cycle) -> CycleEnding:
+        external = [edge.source.name for edge in cycle.feeding if isinstance(edge.source, PlannedPort)]
+        inputs = [self._assembly.inputs[name].ended for name in external]
+        return CycleEnding(cycle, self._assembly.statistics, self._assembly.end_feedback, inputs)
 
     def _finished(self, node_id: str) -> None:
         self._unfinished.discard(node_id)
+        for ending in self._endings:
+            ending.finished(node_id)
         if not self._unfinished:
             self._all_finished.set()
 
@@ -123,11 +279,11 @@ class Run:
     async def _start(self, nursery: trio.Nursery, supervisors: trio.Nursery) -> None:
         """Start the workers side by side; initialize the nodes here; then let data flow, sinks first."""
         workers = self._assembly.workers
-        for supervisor in workers.values():
-            supervisors.start_soon(_shielded, supervisor)
+        for worker in workers.values():
+            supervisors.start_soon(_shielded, worker)
         async with trio.open_nursery() as starting:
-            for supervisor in workers.values():
-                starting.start_soon(self._wait_ready, supervisor)
+            for worker in workers.values():
+                starting.start_soon(self._wait_ready, worker)
             for node_id, task in self._assembly.tasks.items():
                 try:
                     await task.initialize()
@@ -136,17 +292,19 @@ class Run:
                     break
         if self._failure is not None:
             await trio.sleep_forever()  # cancelled: see _fail
+        for ending in self._endings:
+            nursery.start_soon(ending.run)
         for node in reversed(self._assembly.plan.nodes):
             if node.in_worker:
-                supervisor = workers[node.node_id]
-                nursery.start_soon(self._drive_worker, node, supervisor)
-                await supervisor.start()
+                worker = workers[node.node_id]
+                nursery.start_soon(self._drive_worker, node, worker)
+                await worker.start()
             else:
                 nursery.start_soon(self._drive_task, node.node_id, self._assembly.tasks[node.node_id])
 
-    async def _wait_ready(self, supervisor: Supervisor) -> None:
+    async def _wait_ready(self, worker: Worker) -> None:
         try:
-            await supervisor.wait_ready()
+            await worker.wait_ready()
         except NodeExecution as error:
             self._fail(error)
 
@@ -173,22 +331,24 @@ class Run:
             self._fail(NodeExecution(node_id, f"its cleanup took longer than {self._options.grace_s:g} s"))
         self._finished(node_id)
 
-    async def _drive_worker(self, node: PlannedNode, supervisor: Supervisor) -> None:
-        await supervisor.wait_gone()
-        if supervisor.failure is not None:
-            self._fail(supervisor.failure)
-        elif supervisor.counters.why == "interrupted" and not self._stopping:
-            self._fail(NodeExecution(node.node_id, f"its process (pid {supervisor.pid}) was told to end by SIGTERM"))
-        elif supervisor.counters.why == "ended":
+    async def _drive_worker(self, node: PlannedNode, worker: Worker) -> None:
+        await worker.wait_gone()
+        if worker.failure is not None:
+            self._fail(worker.failure)
+        elif worker.counters.why == "interrupted" and not self._stopping:
+            self._fail(NodeExecution(node.node_id, f"its process (pid {worker.pid}) was told to end by SIGTERM"))
+        elif worker.counters.why == "ended":
             self._finished(node.node_id)
 
     async def _end(self) -> None:
         """Clean up the nodes of this process and end the workers, each within the grace period."""
+        self._is_over = True
+        self._end_external()
         grace_s = min(_HURRIED_GRACE_S, self._options.grace_s) if self._hurry else self._options.grace_s
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as nursery:
-                for supervisor in self._assembly.workers.values():
-                    nursery.start_soon(supervisor.stop, grace_s)
+                for worker in self._assembly.workers.values():
+                    nursery.start_soon(worker.stop, grace_s)
                 for node_id, task in self._assembly.tasks.items():
                     nursery.start_soon(self._clean_up, node_id, task, grace_s)
         self._ended_at = trio.current_time()
@@ -204,40 +364,44 @@ class Run:
     # Reporting
 
     def _node_report(self, node: PlannedNode) -> NodeReport:
-        supervisor = self._assembly.workers.get(node.node_id)
+        worker = self._assembly.workers.get(node.node_id)
         executor = node.executor.value.lower()
-        if supervisor is None:
+        if worker is None:
             task = self._assembly.tasks[node.node_id]
             return NodeReport(node.node_id, node.type_name, executor, 0, task.processed, task.busy_ns / 1e9, None)
-        counters = supervisor.counters
+        counters, lives = worker.counters, worker.lives
         said = bool(counters.why)
         return NodeReport(
             node.node_id,
             node.type_name,
             executor,
-            supervisor.pid,
+            worker.pid,
             counters.processed if said else None,
             counters.busy_ns / 1e9 if said else None,
             counters.max_rss_kib if said else None,
+            lives.restarts,
+            lives.redelivered,
+            lives.state_lost,
+            lives.set_aside,
         )
 
     def _edge_report(self, edge: PlannedEdge) -> EdgeReport:
-        link = self._assembly.links.get(edge)
-        statistics = self._assembly.local_edges[edge].statistics() if link is None else link.statistics()
+        statistics = self._assembly.statistics(edge)
+        unread = self._assembly.outputs[edge.target.name].unread if isinstance(edge.target, PlannedPort) else 0
         return EdgeReport(
             edge.name,
-            "channel" if link is None else "ring",
+            "ring" if edge.shared else "channel",
             edge.decl.capacity,
             statistics.sent,
-            statistics.received,
+            statistics.received - unread,
             statistics.dropped,
-            statistics.in_flight,
+            statistics.in_flight + unread,
             statistics.sent_bytes,
         )
 
 
 @asynccontextmanager
-async def open_run(pipeline: Pipeline, options: RunOptions | None = None) -> AsyncIterator[Run]:
+async def open_run(pipeline: Pipeline, options: RunOptions | None = None, *, alone: bool = False) -> AsyncIterator[Run]:
     """Check, start, yield, stop and remove (see `Pipeline.open`).
 
     Leaving the block stops the sources and works off what is in flight within the grace period; an error or a
@@ -249,24 +413,25 @@ async def open_run(pipeline: Pipeline, options: RunOptions | None = None) -> Asy
         NodeExecution: a node failed, or its process died.
     """
     options = options or RunOptions()
-    plan = pipeline.check(only_native=options.only_native)
+    plan = check(pipeline, only_native=options.only_native, alone=alone)
     with ExitStack() as stack:
         shared = any(node.in_worker for node in plan.nodes)
         wiring = stack.enter_context(Wiring(f"penstock run {plan.name}", pipeline.wait)) if shared else None
-        assembly = Assembly(plan, options.session_id or secrets.token_hex(8))
-        assembly.build(wiring, grace_s=options.grace_s, on_output=options.on_output)
+        assembly = Assembly(plan, options.session_id or secrets.token_hex(8), wiring)
+        assembly.build(grace_s=options.grace_s, on_output=options.on_output)
         running: Run | None = None
         raised: BaseException | None = None
         try:
             async with trio.open_nursery() as supervisors:
                 try:
                     async with trio.open_nursery() as nursery:
-                        running = Run(assembly, options, nursery.cancel_scope)
+                        running = Run(assembly, options, nursery)
                         await running._start(nursery, supervisors)
                         try:
                             yield running
                         except BaseException as error:
                             raised = error
+                            running._end_external()
                             raise
                         await running.stop()
                         nursery.cancel_scope.cancel()
@@ -277,7 +442,8 @@ async def open_run(pipeline: Pipeline, options: RunOptions | None = None) -> Asy
             # The tasks of a run note their errors and do not raise them: this is the block's own, wrapped by nurseries.
             if raised is None or isinstance(raised, trio.Cancelled):
                 raise
-            raise raised from raised.__cause__
+            if running is None or not _is_only(raised, running.failure):
+                raise raised from raised.__cause__
         if running is not None and running.failure is not None:
             raise running.failure
 
@@ -293,17 +459,24 @@ def run(pipeline: Pipeline | str | PathLike[str], options: RunOptions | None = N
     described = pipeline if isinstance(pipeline, Pipeline) else load(pipeline)
 
     async def main() -> Report:
-        async with described.open(options) as running:
+        async with open_run(described, options, alone=True) as running:
             await running.wait()
         return running.report()
 
     return trio.run(main)
 
 
-async def _shielded(supervisor: Supervisor) -> None:
+def _is_only(raised: BaseException, failure: ServiceError | None) -> bool:
+    """Whether everything in an exception is the run's own failure, which `send` and `receive` raise, too."""
+    if isinstance(raised, BaseExceptionGroup):
+        return all(_is_only(member, failure) for member in raised.exceptions)
+    return raised is failure
+
+
+async def _shielded(worker: Worker) -> None:
     """A cancelled run still ends its workers in good order: see `Run._end`."""
     with trio.CancelScope(shield=True):
-        await supervisor.run()
+        await worker.run()
 
 
 def _named(node_id: str, error: ServiceError) -> ServiceError:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from penstock.executors.contract import Json, NodeContext, NodeExecution, RuntimeData
 from penstock.executors.registry import NodeFactory
 
-__all__ = ["NodeHost", "Signature", "exactly_one", "outputs", "signature_of"]
+__all__ = ["NodeHost", "Signature", "exactly_one", "outputs", "signature_of", "wants_nothing"]
 
 
 class Signature:
@@ -30,9 +30,21 @@ class Signature:
         }
         self.inputs: Mapping[str, str] = getattr(factory, "inputs", {"in": "any"})
         self.outputs: Mapping[str, str] = getattr(factory, "outputs", {"out": "any"})
+        ports = getattr(factory, "ports", None)
+        self.ports_of: Callable[..., tuple[Mapping[str, str], Mapping[str, str]]] | None = (
+            ports if callable(ports) and not self.is_function else None
+        )
+        """`ports(**params)` of a class whose ports depend on its parameters: (inputs, outputs)."""
         self.is_source: bool = hasattr(factory, "produce")
+        self.stateless: bool = bool(getattr(factory, "stateless", False))
+        """Whether its author says that outputs depend on nothing but the datum in hand."""
+        self.snapshots: bool = hasattr(factory, "snapshot") and hasattr(factory, "restore")
         self.works: bool = self.is_source or hasattr(factory, "process") or not inspect.isclass(factory)
         """Whether it has the one method that it needs, as far as can be known before it is called."""
+
+    def ports(self, params: Mapping[str, Json]) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """(inputs, outputs) of a node with these parameters, name to type; may raise what the class does."""
+        return (self.inputs, self.outputs) if self.ports_of is None else self.ports_of(**self.accepted(params))
 
     def accepted(self, params: Mapping[str, Json]) -> dict[str, Any]:
         """The parameters that the class or function names; the node finds the others in `ctx.params`."""
@@ -97,11 +109,18 @@ class NodeHost:
         self.node: Any = (
             _FunctionNode(factory, signature) if signature.is_function else factory(**signature.accepted(ctx.params))
         )
-        self.inputs: tuple[str, ...] = tuple(getattr(self.node, "inputs", signature.inputs))
-        self.outputs: tuple[str, ...] = tuple(getattr(self.node, "outputs", signature.outputs))
+        inputs, outputs = signature.ports(ctx.params)
+        if signature.ports_of is None:
+            inputs, outputs = getattr(self.node, "inputs", inputs), getattr(self.node, "outputs", outputs)
+        self.inputs: tuple[str, ...] = tuple(inputs)
+        self.outputs: tuple[str, ...] = tuple(outputs)
         self.is_source: bool = hasattr(self.node, "produce")
         self._process: Callable[..., Any] = getattr(self.node, "process", self._no_process)
         self._wants_port = len(self.inputs) > 1
+        self.wants: Callable[[str], bool] | None = getattr(self.node, "wants", None)
+        """Of a node that takes from one input rather than another: whether it can use a datum of this port now."""
+        self.ended: Callable[[str], Any] | None = getattr(self.node, "ended", None)
+        """Of a node that has to know when one of several inputs has ended; gives data as `process` does."""
 
     def _no_process(self, data: RuntimeData, port: str = "") -> Any:
         del data, port
@@ -126,6 +145,12 @@ class NodeHost:
     def flush(self) -> Any:
         method = getattr(self.node, "flush", None)
         return None if method is None else method()
+
+    def snapshot(self) -> Any:
+        return self.node.snapshot()
+
+    def restore(self, state: Any) -> Any:
+        return self.node.restore(state)
 
     def cleanup(self) -> Any:
         method = getattr(self.node, "cleanup", None)
@@ -179,3 +204,8 @@ def exactly_one(node_id: str, answers: list[RuntimeData]) -> RuntimeData:
             node_id, f"answered one datum with {len(answers)}: use open_node, which gives a stream of any number"
         )
     return answers[0]
+
+
+def wants_nothing(node_id: str, ports: Iterable[str]) -> NodeExecution:
+    """The error of a node whose `wants` would have it wait for ever."""
+    return NodeExecution(node_id, f"wants none of the inputs that are left: {', '.join(sorted(set(ports)))}")

@@ -80,6 +80,12 @@ class LocalNode:
         """Give the node one datum and emit all that it makes of it."""
         await self._stream("process", lambda: self.host.process(data, port, params), emit)
 
+    async def ended(self, port: str, emit: Emit) -> None:
+        """Tell a node that wants to know it that an input has ended."""
+        ended = self.host.ended
+        if ended is not None:
+            await self._stream(lambda: ended(port), emit)
+
     async def flush(self, emit: Emit) -> None:
         await self._stream("flush", self.host.flush, emit)
 

@@ -27,13 +27,17 @@ class Routes:
     def executor_for(self, node_type: str) -> ExecutorType:
         if node_type.endswith(".wasm"):
             return ExecutorType.WASM
+        return self.rule_for(node_type) or self._default
+
+    def rule_for(self, node_type: str) -> ExecutorType | None:
+        """What a rule says of a type; None where there is no rule for it."""
         exact = self._rules.get(node_type)
         if exact is not None:
             return exact
         for pattern, executor in self._rules.items():
             if fnmatch.fnmatchcase(node_type, pattern):
                 return executor
-        return self._default
+        return None
 
 
 class BridgeRouter(ClosedByBlock):

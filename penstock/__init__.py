@@ -17,10 +17,14 @@ if os.path.exists(os.path.join(__path__[0], "..", "shm", "segment.py")):
 if TYPE_CHECKING:
     from penstock.engine import Pipeline as Pipeline
     from penstock.engine import Report as Report
+    from penstock.engine import Run as Run
+    from penstock.engine import RunEnded as RunEnded
+    from penstock.engine import RunOptions as RunOptions
     from penstock.engine import load as load
     from penstock.engine import run as run
     from penstock.executors import AudioBuffer as AudioBuffer
     from penstock.executors import DataType as DataType
+    from penstock.executors import EndOfStream as EndOfStream
     from penstock.executors import ExecutorType as ExecutorType
     from penstock.executors import Node as Node
     from penstock.executors import NodeContext as NodeContext
@@ -32,10 +36,14 @@ __version__ = "0.1.0"
 _HOMES = {
     "Pipeline": "penstock.engine",
     "Report": "penstock.engine",
+    "Run": "penstock.engine",
+    "RunEnded": "penstock.engine",
+    "RunOptions": "penstock.engine",
     "load": "penstock.engine",
     "run": "penstock.engine",
     "AudioBuffer": "penstock.executors",
     "DataType": "penstock.executors",
+    "EndOfStream": "penstock.executors",
     "ExecutorType": "penstock.executors",
     "Node": "penstock.executors",
     "NodeContext": "penstock.executors",
@@ -46,11 +54,15 @@ _HOMES = {
 __all__ = [
     "AudioBuffer",
     "DataType",
+    "EndOfStream",
     "ExecutorType",
     "Node",
     "NodeContext",
     "Pipeline",
     "Report",
+    "Run",
+    "RunEnded",
+    "RunOptions",
     "RuntimeData",
     "ServiceError",
     "__version__",

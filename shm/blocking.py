@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from os import sched_yield
 from time import perf_counter_ns
 
-from penstock.shm.channel import BATCH_WAIT_S, ReceiveEnd, SendEnd
+from penstock.shm.channel import BATCH_WAIT_S, FeedbackEnd, ReceiveEnd, SendEnd
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.errors import SendTimeout
 from penstock.shm.patience import Patience
 from penstock.shm.record import Outgoing, Record
 
-__all__ = ["Receiver", "Sender", "wait_any"]
+__all__ = ["FeedbackSender", "Receiver", "Sender", "wait_any"]
 
 
 class Sender(SendEnd):
@@ -25,7 +25,7 @@ class Sender(SendEnd):
         Raises:
             SendTimeout: there was none within the edge's `timeout_s`.
             Interrupted: this process was told to stop.
-            PeerLost, ChannelClosed, OutOfSharedMemory, CorruptSegment: as `offer`.
+            EdgeFull, PeerLost, ChannelClosed, OutOfSharedMemory, CorruptSegment: as `offer`.
         """
         if self.offer(message):
             return
@@ -65,6 +65,10 @@ class Sender(SendEnd):
         self._bell.wait(None if deadline is None else deadline - time.monotonic())
 
 
+class FeedbackSender(FeedbackEnd, Sender):
+    """A `Sender` whose channel somebody else may end."""
+
+
 class Receiver(ReceiveEnd):
     """The receiving end of a process that may block."""
 
@@ -82,8 +86,10 @@ class Receiver(ReceiveEnd):
             wait_any(self._bell, [self], self.patience)
 
 
-def wait_any(bell: Doorbell, receivers: Sequence[ReceiveEnd], patience: Patience) -> None:
-    """Wait until one of the receivers may have news, or somebody rings for another reason.
+def wait_any(
+    bell: Doorbell, receivers: Sequence[ReceiveEnd], patience: Patience, timeout_s: float | None = None
+) -> None:
+    """Wait until one of the receivers may have news, somebody rings for another reason, or the time is over.
 
     Raises:
         Interrupted: this process was told to stop.
@@ -101,7 +107,7 @@ def wait_any(bell: Doorbell, receivers: Sequence[ReceiveEnd], patience: Patience
         news |= receiver.arm()
     try:
         if not news:
-            bell.wait()
+            bell.wait(timeout_s)
     finally:
         for receiver in receivers:
             receiver.disarm()

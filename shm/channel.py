@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from penstock.shm.arena import LANES, ArenaMap
+from penstock.shm.discarding import Discards, Held
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.dropping import DroppingReader, DroppingWriter
 from penstock.shm.errors import CorruptSegment, WouldBlock
 from penstock.shm.fence import WEAK_ORDER, fence, fresh_lock
-from penstock.shm.lease import LeaseBook, View
+from penstock.shm.lease import LeaseBook
 from penstock.shm.patience import Patience, WaitMode
 from penstock.shm.reading import RingReader
 from penstock.shm.record import HEADER_BYTES, Field, Flag, Header, Outgoing, Record
@@ -24,7 +25,7 @@ from penstock.shm.ring import Policy, Ring, Word
 from penstock.shm.slab import Slab, SlabPool
 from penstock.shm.writing import RingWriter
 
-__all__ = ["BATCH_WAIT_S", "EdgeOptions", "ReceiveEnd", "SendEnd"]
+__all__ = ["BATCH_WAIT_S", "EdgeOptions", "FeedbackEnd", "ReceiveEnd", "SendEnd"]
 
 _READER_WAITING: Final = Word.READER_WAITING
 _WRITER_WAITING: Final = Word.WRITER_WAITING
@@ -48,7 +49,9 @@ class EdgeOptions:
         max_bytes: bound on unacknowledged bytes; a larger message passes alone, when the edge is empty.
         max_leases: views of slabs that a reader may keep before it is given copies.
         timeout_s: how long a send may wait for room.
+        max_age_s: what was sent longer ago is discarded when its reader would take it.
         wait: how both sides wait (see `patience`).
+        feedback: somebody else may end the channel, when its writer has nothing to send.
     """
 
     name: str = ""
@@ -56,7 +59,9 @@ class EdgeOptions:
     max_bytes: int = 16 << 20
     max_leases: int = 16
     timeout_s: float | None = None
+    max_age_s: float | None = None
     wait: WaitMode = "adaptive"
+    feedback: bool = False
 
 
 class SendEnd:
@@ -75,20 +80,20 @@ class SendEnd:
             options: the edge's.
         """
         options = options or EdgeOptions()
-        self._lane = options.lane
+        self.lane: int = options.lane
         self._group = options.lane // LANES
         self.ring: RingWriter = (
-            DroppingWriter(ring, options.max_bytes, pool, self._lane)
+            DroppingWriter(ring, options.max_bytes, pool, self.lane)
             if ring.policy is Policy.DROP_OLDEST
             else RingWriter(ring, options.max_bytes)
         )
-        pool.take_back_unwanted(self._lane, self.ring.is_wanted)
+        pool.take_back_unwanted(self.lane, self.ring.is_wanted)
         self.pool = pool
         self.name: str = options.name
         self.timeout_s: float | None = options.timeout_s
         self.patience: Patience = Patience(options.wait)
         self._words = ring.words
-        self._refuses = ring.policy is Policy.DROP_NEWEST
+        self._policy = ring.policy
         self._largest_batch = max(1, ring.capacity // 2)
         self._batch = 1
         self._bell = bell
@@ -98,6 +103,7 @@ class SendEnd:
         """Publish a message, or drop one, as the edge's policy says; False when it is full and its policy is to block.
 
         Raises:
+            EdgeFull: it is full, and its policy is to fail.
             PeerLost: the reader's process is gone.
             ChannelClosed: `end` was called.
             OutOfSharedMemory: there is no slab for a large payload, and no room for one more.
@@ -106,9 +112,7 @@ class SendEnd:
         ring = self.ring
         nbytes = len(message.payload) + len(message.tail)
         if (ring.free <= 0 or nbytes > ring.free_bytes) and not ring.has_room(nbytes):
-            if self._refuses:
-                ring.refuse()
-            return self._refuses
+            return self._refuse(nbytes)
         if nbytes <= ring.inline_bytes:
             ring.write(message, message.flags)
         else:
@@ -123,7 +127,7 @@ class SendEnd:
 
         Raises:
             WouldBlock: the edge is full.
-            PeerLost, ChannelClosed, OutOfSharedMemory, CorruptSegment: as `offer`.
+            EdgeFull, PeerLost, ChannelClosed, OutOfSharedMemory, CorruptSegment: as `offer`.
         """
         if not self.offer(message):
             raise WouldBlock
@@ -138,7 +142,7 @@ class SendEnd:
     def ready(self, nbytes: int) -> bool:
         """Whether `offer` would give anything but False."""
         try:
-            return self.ring.has_room(nbytes)
+            return self._policy is not Policy.BLOCK or self.ring.has_room(nbytes)
         except Exception:
             return True
 
@@ -162,6 +166,15 @@ class SendEnd:
         self.ring.stop_asking()
         self._batch = min(2 * self._batch, self._largest_batch) if waited_ns < _SHORT_WAIT_NS else 1
 
+    def _refuse(self, nbytes: int) -> bool:
+        """What becomes of a message that finds no room: False when its sender is to wait."""
+        if self._policy is Policy.ERROR:
+            raise self.ring.fullness(nbytes)
+        if self._policy is Policy.BLOCK:
+            return False
+        self.ring.refuse()
+        return True
+
     def _write_by_reference(self, message: Outgoing) -> None:
         ring = self.ring
         tail_in_slab = len(message.tail) > ring.inline_bytes
@@ -170,12 +183,12 @@ class SendEnd:
         slab = message.slabs.get(self._group)
         if slab is None or (tail_in_slab and not slab.is_filled_with(message)):
             slab = message.slabs[self._group] = self._slab_for(message, tail_in_slab=tail_in_slab)
-        slab.hand_over(self._lane, ring.head)
+        slab.hand_over(self.lane, ring.head)
         flags = message.flags | _IN_SLAB | (_TAIL_IN_SLAB if tail_in_slab else 0)
         try:
             ring.write(message, flags, slab)
         except ValueError:
-            slab.take_back(self._lane)
+            slab.take_back(self.lane)
             raise
 
     def _slab_for(self, message: Outgoing, *, tail_in_slab: bool) -> Slab:
@@ -185,6 +198,16 @@ class SendEnd:
                 return slab
         # With the tail in any case: another edge of the group may have less room for it in its slots.
         return self.pool.place(message, message.payload, message.tail)
+
+
+class FeedbackEnd(SendEnd):
+    """The sending end of a channel that somebody else may end; what is sent after that is dropped, and counted."""
+
+    def offer(self, message: Outgoing) -> bool:
+        if self._words[Word.ENDED]:
+            self.ring.refuse()
+            return True
+        return super().offer(message)
 
 
 class ReceiveEnd:
@@ -205,7 +228,7 @@ class ReceiveEnd:
         options = options or EdgeOptions()
         drops = ring.policy is Policy.DROP_OLDEST
         self.name: str = options.name
-        self.ring: RingReader | DroppingReader = DroppingReader(ring) if drops else RingReader(ring)
+        self.max_bytes: int = options.max_bytes
         self.patience: Patience = Patience(options.wait)
         self._view = ring.view
         self._words = ring.words
@@ -214,7 +237,12 @@ class ReceiveEnd:
         self._bell = bell
         self._peer_bell = peer_bell
         self._leases = LeaseBook(options.name, options.lane % LANES, options.max_leases, marks=drops)
-        self._held: deque[tuple[int, View]] = deque()
+        self._held: Held = deque()
+        self._discards = Discards(ring, arenas, self._leases, self._held, peer_bell)
+        max_age_ns = int((options.max_age_s or 0) * 1e9)
+        self.ring: RingReader | DroppingReader = (
+            DroppingReader(ring, max_age_ns) if drops else RingReader(ring, max_age_ns, self._discards.note)
+        )
         if self.ring.acknowledged:
             arenas.let_go(options.lane, self.ring.acknowledged, taken_only=drops)
 
@@ -258,8 +286,8 @@ class ReceiveEnd:
     def acknowledge(self) -> None:
         """The oldest message is done with: its place may be used again, and its slab once no view of it is left."""
         position = self.ring.acknowledge()
-        if self._held and self._held[0][0] < position:
-            self._held.popleft()
+        if self._held and self._held[0][0] <= position:
+            position = self._settle(position)
         fresh_lock().acquire()
         target = self._words[_WRITER_WAITING]
         if (target and position >= target) or WEAK_ORDER:
@@ -289,6 +317,20 @@ class ReceiveEnd:
         """Large payloads that are read in place, or kept, at this moment."""
         return self._leases.held
 
+    def _settle(self, position: int) -> int:
+        """Let go of what is acknowledged, and discard what is due then; the new position."""
+        held = self._held
+        while held:
+            sequence, view, header = held[0]
+            if sequence == position and view is None:
+                assert isinstance(self.ring, RingReader)
+                position = self.ring.discard()
+                self._discards.give_back(header)
+            elif sequence >= position:
+                break
+            held.popleft()
+        return position
+
     def _too_long(self, header: Header) -> CorruptSegment:
         nbytes = header[_TAIL_BYTES] + (0 if header[_FLAGS] & _IN_SLAB else header[_PAYLOAD_BYTES])
         room = self._inline_bytes
@@ -308,5 +350,5 @@ class ReceiveEnd:
             at = self.ring.contents_at
             tail = bytes(self._view[at : at + tail_bytes])
         view, payload = self._leases.open(arena, lease, offset, payload_bytes)
-        self._held.append((header[Field.SEQUENCE], view))
+        self._held.append((header[Field.SEQUENCE], view, header))
         return payload, tail

@@ -6,12 +6,12 @@ from time import perf_counter_ns
 
 import trio
 
-from penstock.shm.channel import BATCH_WAIT_S, ReceiveEnd, SendEnd
+from penstock.shm.channel import BATCH_WAIT_S, FeedbackEnd, ReceiveEnd, SendEnd
 from penstock.shm.errors import SendTimeout
 from penstock.shm.record import Outgoing, Record
 from penstock.shm.trio_doorbell import TrioDoorbell
 
-__all__ = ["TrioReceiver", "TrioSender"]
+__all__ = ["TrioFeedbackSender", "TrioReceiver", "TrioSender"]
 
 
 class TrioSender(SendEnd):
@@ -26,7 +26,7 @@ class TrioSender(SendEnd):
 
         Raises:
             SendTimeout: there was none within the edge's `timeout_s`.
-            PeerLost, ChannelClosed, OutOfSharedMemory, CorruptSegment: as `offer`.
+            EdgeFull, PeerLost, ChannelClosed, OutOfSharedMemory, CorruptSegment: as `offer`.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.offer(message):
@@ -40,19 +40,38 @@ class TrioSender(SendEnd):
             if scope.cancelled_caught and not self.offer(message):
                 raise SendTimeout(self.timeout_s)
 
+    async def wait_for_room(self, nbytes: int) -> None:
+        """Wait until a message of this size could be sent, or sending it would raise.
+
+        Raises:
+            SendTimeout: there was no room within the edge's `timeout_s`.
+        """
+        with trio.move_on_after(float("inf") if self.timeout_s is None else self.timeout_s):
+            await self._await_room(nbytes)
+            return
+        if not self.ready(nbytes):
+            assert self.timeout_s is not None
+            raise SendTimeout(self.timeout_s)
+
     async def _send_later(self, message: Outgoing) -> None:
-        nbytes = message.nbytes
         while not self.offer(message):
-            start_ns = perf_counter_ns()
-            try:
-                if self.asks_for_several:
-                    with trio.move_on_after(BATCH_WAIT_S) as scope:
-                        await self._bell.until(lambda: self.ready(nbytes), self.patience, self.arm)
-                    if scope.cancelled_caught:
-                        self.ask_for_one()
-                await self._bell.until(lambda: self.ready(nbytes), self.patience, self.arm)
-            finally:
-                self.disarm(perf_counter_ns() - start_ns)
+            await self._await_room(message.nbytes)
+
+    async def _await_room(self, nbytes: int) -> None:
+        start_ns = perf_counter_ns()
+        try:
+            if self.asks_for_several:
+                with trio.move_on_after(BATCH_WAIT_S) as scope:
+                    await self._bell.until(lambda: self.ready(nbytes), self.patience, self.arm)
+                if scope.cancelled_caught:
+                    self.ask_for_one()
+            await self._bell.until(lambda: self.ready(nbytes), self.patience, self.arm)
+        finally:
+            self.disarm(perf_counter_ns() - start_ns)
+
+
+class TrioFeedbackSender(FeedbackEnd, TrioSender):
+    """A `TrioSender` whose channel somebody else may end."""
 
 
 class TrioReceiver(ReceiveEnd):

@@ -22,9 +22,10 @@ _MANIFEST = click.argument("manifest", type=click.Path(dir_okay=False))
 _SET = click.option(
     "--set",
     "overrides",
-    metavar="NODE.PARAM=VALUE",
+    metavar="[NODE.]PARAM=VALUE",
     multiple=True,
-    help="Give a parameter another value; JSON, or else plain text. A relative path starts where you are.",
+    help="Give a parameter, of a node or of the whole pipeline, another value; JSON, or else plain text. "
+    "A relative path starts where you are.",
 )
 _EXECUTOR = click.option(
     "--executor",
@@ -135,15 +136,21 @@ def _checked(pipeline: Pipeline, *, as_json: bool) -> Any:
 def _override(pipeline: Pipeline, override: str) -> None:
     target, equals, text = override.partition("=")
     node_id, dot, name = target.partition(".")
-    if not (equals and dot and node_id and name):
-        fail(f"--set {override}: write it as NODE.PARAM=VALUE", code=2)
+    if not (equals and node_id and bool(dot) == bool(name)):
+        fail(f"--set {override}: write it as NODE.PARAM=VALUE, or PARAM=VALUE for one of the pipeline", code=2)
     try:
         value = json.loads(text)
     except ValueError:
         value = text
     try:
-        pipeline.set(node_id, name, value)
+        if dot:
+            pipeline.set(node_id, name, value)
+        else:
+            pipeline.give(node_id, value)
     except KeyError:
+        if not dot:
+            remedy = did_you_mean(node_id, pipeline.parameters)
+            fail(f"--set {override}: the pipeline has no parameter {node_id!r}: {remedy}", code=2)
         known = [node.node_id for node in pipeline.nodes]
         fail(f"--set {override}: there is no node {node_id!r}: {did_you_mean(node_id, known)}", code=2)
 

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import click
@@ -15,7 +15,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from penstock.engine.catalogue import Catalogue
+from penstock.engine.catalogue import Catalogue, FoundType
 from penstock.engine.pipeline import NodeDecl
 from penstock.engine.problems import PipelineInvalid
 from penstock.engine.report import Report
@@ -133,20 +133,27 @@ def table_of_types(node_type: str | None) -> None:
             table.add_column(name, overflow="fold")
         for name in catalogue.names():
             found = catalogue.find(NodeDecl(name, name))
-            takes, gives = (", ".join(side.values()) for side in (found.signature.inputs, found.signature.outputs))
+            takes, gives = (", ".join(side.values()) for side in _ports(found).values())
             table.add_row(name, takes, gives, _first_sentence(found.factory))
         console.print(table)
         return
     found = catalogue.find(NodeDecl(node_type, node_type))
     console.print(Text(node_type, style="bold"))
     console.print(Text(inspect.getdoc(found.factory) or ""))
-    for side, ports in (("inputs", found.signature.inputs), ("outputs", found.signature.outputs)):
+    for side, ports in _ports(found).items():
         console.print(Text(f"{side}: " + (", ".join(f"{name} ({kind})" for name, kind in ports.items()) or "none")))
     console.print("parameters:" if found.signature.parameters or found.guest_params else "parameters: none")
     for parameter in found.signature.parameters.values():
         console.print(Text(f"  {_parameter(parameter)}"))
     for name, described in (found.guest_params or {}).items():
         console.print(Text(f"  {name}: {described.get('type', 'any')} = {described.get('default')!r}"))
+
+
+def _ports(found: FoundType) -> dict[str, Mapping[str, str]]:
+    """Both sides, name to type."""
+    if found.signature.ports_of is not None:
+        return {side: {"by its parameters": "any"} for side in ("inputs", "outputs")}
+    return {"inputs": found.signature.inputs, "outputs": found.signature.outputs}
 
 
 def _parameter(parameter: inspect.Parameter) -> str:

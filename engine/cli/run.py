@@ -21,7 +21,7 @@ from penstock.engine.cli.signals import receive_signals
 from penstock.engine.pipeline import Pipeline
 from penstock.engine.problems import PipelineInvalid
 from penstock.engine.report import Report
-from penstock.engine.running import Run, RunOptions
+from penstock.engine.running import Run, RunOptions, open_run
 from penstock.executors.contract import NodeExecution, ServiceError
 
 __all__ = ["Session", "run_session"]
@@ -86,7 +86,7 @@ async def _main(pipeline: Pipeline, session: Session) -> None:
 
 
 async def _run(pipeline: Pipeline, session: Session) -> None:
-    async with pipeline.open(session.options) as run, trio.open_nursery() as nursery:
+    async with open_run(pipeline, session.options, alone=True) as run, trio.open_nursery() as nursery:
         session.run = run
         if not session.quiet and not session.as_json and sys.stderr.isatty():
             nursery.start_soon(_show, run)

@@ -10,6 +10,7 @@ BUILTIN: dict[str, str] = {
     "gain": "penstock.engine.nodes.gain:Gain",
     "json_lines": "penstock.engine.nodes.json_lines:JsonLines",
     "json_source": "penstock.engine.nodes.lines:JsonSource",
+    "latest_of": "penstock.engine.nodes.latest_of:LatestOf",
     "log": "penstock.engine.nodes.log:Log",
     "mono": "penstock.engine.nodes.mono:Mono",
     "noise": "penstock.engine.nodes.generate:Noise",
@@ -19,5 +20,6 @@ BUILTIN: dict[str, str] = {
     "tone": "penstock.engine.nodes.generate:Tone",
     "wav_sink": "penstock.engine.nodes.wav_sink:WavSink",
     "wav_source": "penstock.engine.nodes.wav_source:WavSource",
+    "zip": "penstock.engine.nodes.zip:Zip",
 }
 """Short name to `module:Class`."""

@@ -14,7 +14,7 @@ from typing import Any
 from penstock.executors.contract import Json
 from penstock.shm.patience import WaitMode
 
-__all__ = ["LinkSpec", "NodeSpec", "WorkerSpec", "decode_spec", "encode", "lines"]
+__all__ = ["JournalSpec", "LinkSpec", "NodeSpec", "WorkerSpec", "decode_spec", "encode", "lines"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,9 @@ class LinkSpec:
         peer_bell: descriptors of the other side's doorbell.
         lane, max_bytes: see `EdgeOptions`.
         timeout_s: how long a send may wait.
+        max_age_s: what was sent longer ago is discarded when it would be taken.
         wait: how it waits (see `penstock.shm.patience`).
+        feedback: the engine may end it, when its writer has nothing to send.
     """
 
     name: str
@@ -40,7 +42,9 @@ class LinkSpec:
     lane: int = 0
     max_bytes: int = 16 << 20
     timeout_s: float | None = None
+    max_age_s: float | None = None
     wait: WaitMode = "adaptive"
+    feedback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,23 @@ class NodeSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalSpec:
+    """How a worker notes what a successor has to know (see `journal`).
+
+    Attributes:
+        blobs: descriptors of two files for snapshots; None of a stateless node.
+        every: inputs between two snapshots at most.
+        succeeds: whether there was a worker before.
+        set_aside: (number of the input, sequence) of data that are not given to the node any more.
+    """
+
+    blobs: tuple[int, int] | None = None
+    every: int | None = None
+    succeeds: bool = False
+    set_aside: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerSpec:
     """All that a worker has to know.
 
@@ -62,6 +83,8 @@ class WorkerSpec:
         node: what to run.
         bell: descriptors of its own doorbell.
         family: under which name it may create arenas.
+        page: the segment of its page.
+        journal: left out where nobody is to go on in its place.
         inputs, outputs: its edges.
         search_path: `sys.path` of the engine.
         main_path: the program's main script, for node types that are defined there.
@@ -71,6 +94,8 @@ class WorkerSpec:
     node: NodeSpec
     bell: tuple[int, int]
     family: str
+    page: str
+    journal: JournalSpec | None = None
     inputs: tuple[LinkSpec, ...] = ()
     outputs: tuple[LinkSpec, ...] = ()
     search_path: tuple[str, ...] = ()
@@ -87,6 +112,9 @@ def encode(message: WorkerSpec | Mapping[str, Json]) -> bytes:
 def decode_spec(line: bytes) -> WorkerSpec:
     said = json.loads(line)
     said["node"] = NodeSpec(**said["node"])
+    if said["journal"] is not None:
+        said["journal"]["set_aside"] = tuple(map(tuple, said["journal"]["set_aside"]))
+        said["journal"] = JournalSpec(**said["journal"])
     for side in ("inputs", "outputs"):
         said[side] = tuple(LinkSpec(**link) for link in said[side])
     return WorkerSpec(**said)

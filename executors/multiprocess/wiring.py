@@ -18,6 +18,7 @@ import numpy.typing as npt
 from penstock.executors.claim import claim_from
 from penstock.executors.contract import AllocationFailed
 from penstock.executors.multiprocess.messages import LinkSpec
+from penstock.executors.multiprocess.page import Page
 from penstock.shm.arena import ArenaMap
 from penstock.shm.channel import EdgeOptions
 from penstock.shm.doorbell import Doorbell
@@ -28,7 +29,7 @@ from penstock.shm.processors import usable_processors
 from penstock.shm.ring import Geometry, Policy, Ring, RingStatistics
 from penstock.shm.segment import available_bytes
 from penstock.shm.slab import SlabPool
-from penstock.shm.trio_channel import TrioReceiver, TrioSender
+from penstock.shm.trio_channel import TrioFeedbackSender, TrioReceiver, TrioSender
 from penstock.shm.trio_doorbell import TrioDoorbell
 
 __all__ = ["Link", "Party", "Wiring", "check_room"]
@@ -45,6 +46,7 @@ class Party:
     bell: Doorbell
     family: str
     lanes: int = 0
+    page: Page | None = None
     links_out: list[Link] = field(default_factory=list)
     links_in: list[Link] = field(default_factory=list)
 
@@ -70,6 +72,21 @@ class Link:
     def statistics(self) -> RingStatistics:
         return self.ring.statistics()
 
+    def grow(self) -> int:
+        """Let it hold twice as many data and bytes. The new capacity.
+
+        Raises:
+            GrowthRefused: it has grown as often as it may.
+            OutOfSharedMemory: there is no room for that in /dev/shm.
+        """
+        capacity = self.ring.grow()
+        self.writer.bell.ring()
+        return capacity
+
+    def interrupt(self) -> None:
+        """What nobody has taken yet is stale, and dropped when its reader comes to it."""
+        self.ring.interrupt()
+
     def _spec(self, port: str | None, peer: Party) -> LinkSpec:
         return LinkSpec(
             self.name,
@@ -80,7 +97,9 @@ class Link:
             self.options.lane,
             self.options.max_bytes,
             self.options.timeout_s,
+            self.options.max_age_s,
             self.options.wait,
+            self.options.feedback,
         )
 
 
@@ -100,7 +119,7 @@ class Wiring:
         sweep()
         self._owner = Owner(what)
         self._parties: list[Party] = []
-        self._rings = 0
+        self._rings = self._pages = 0
         self._families = 0
         self.bell: TrioDoorbell = TrioDoorbell.create()
         self.engine: Party = self._add("engine", self.bell)
@@ -122,29 +141,59 @@ class Wiring:
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout_s: float | None = None,
         policy: Policy = Policy.BLOCK,
+        max_age_s: float | None = None,
+        growth: int = 0,
+        feedback: bool = False,
     ) -> Link:
-        """A ring from one party to another.
+        """A ring from one party to another; one of feedback is ended by `end`, not by its writer alone.
 
         Raises:
             AllocationFailed: /dev/shm has no room for it.
         """
-        geometry = Geometry.fitting(capacity, policy)
+        geometry = Geometry.fitting(capacity, policy, growth)
         suffix = f"r{self._rings}"
         self._rings += 1
         try:
-            segment = self._owner.create(suffix, geometry.segment_bytes, what=f"the ring of edge {name}")
+            segment = self._owner.create(
+                suffix, geometry.segment_bytes, what=f"the ring of edge {name}", reserve=geometry.reserve_bytes
+            )
         except OutOfSharedMemory as error:
             raise AllocationFailed(str(error)) from error
-        options = EdgeOptions(name=name, lane=writer.lanes, max_bytes=max_bytes, timeout_s=timeout_s, wait=self._wait)
+        options = EdgeOptions(
+            name=name,
+            lane=writer.lanes,
+            max_bytes=max_bytes,
+            timeout_s=timeout_s,
+            max_age_s=max_age_s,
+            wait=self._wait,
+            feedback=feedback,
+        )
         link = Link(name, writer, reader, Ring.format(segment, geometry), options)
         writer.lanes += 1
         writer.links_out.append(link)
         reader.links_in.append(link)
         return link
 
+    def page(self, party: Party, inputs: int, outputs: int) -> Page:
+        """The page of a worker with so many edges; the same for each worker in its place.
+
+        Raises:
+            AllocationFailed: /dev/shm has no room for it.
+        """
+        if party.page is None:
+            what = f"the page of the worker of node {party.name}"
+            try:
+                segment = self._owner.create(f"p{self._pages}", Page.bytes_for(inputs, outputs), what=what)
+            except OutOfSharedMemory as error:
+                raise AllocationFailed(str(error)) from error
+            self._pages += 1
+            party.page = Page.format(segment, inputs, outputs)
+        return party.page
+
     def sender(self, link: Link) -> TrioSender:
         """The engine's end of a link that it writes."""
-        return TrioSender(link.ring, self._pool, self.bell, link.reader.bell, link.options)
+        kind = TrioFeedbackSender if link.options.feedback else TrioSender
+        return kind(link.ring, self._pool, self.bell, link.reader.bell, link.options)
 
     def receiver(self, link: Link) -> TrioReceiver:
         """The engine's end of a link that it reads."""
@@ -154,6 +203,11 @@ class Wiring:
     def claim(self, shape: int | Sequence[int], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
         """An array in shared memory, for a node of this process (see `NodeContext.claim`)."""
         return self._claim(shape, dtype)
+
+    def end(self, link: Link) -> None:
+        """End a link of feedback in the place of its writer, which has nothing to send."""
+        link.ring.end()
+        link.reader.bell.ring()
 
     def lost(self, party: Party) -> None:
         """A process is gone: tell everyone who shares a ring with it, before anything else is done about it.
@@ -165,6 +219,13 @@ class Wiring:
             link.reader.bell.ring()
         for link in party.links_in:
             link.ring.reader_lost()
+            link.writer.bell.ring()
+
+    def wake_neighbours(self, party: Party) -> None:
+        """A process is gone, and another one takes its place: some of them may sleep on what it did not get to say."""
+        for link in party.links_out:
+            link.reader.bell.ring()
+        for link in party.links_in:
             link.writer.bell.ring()
 
     def release(self, party: Party) -> None:
@@ -180,6 +241,8 @@ class Wiring:
                 self._pool.release_lane(link.options.lane)
             link.writer.links_out.remove(link)
             self._owner.release(link.ring.segment)
+        if party.page is not None:
+            self._owner.release(party.page.segment)
         self._owner.release_family(party.family)
         self._arenas.pop(party.family, None)
         party.bell.close()
