@@ -20,7 +20,7 @@ Emit: TypeAlias = Callable[[str, RuntimeData], Awaitable[None]]
 """Where outputs go: `await emit(port, data)`, which waits while whoever reads them is behind."""
 
 
-_METHODS = ("initialize", "process", "flush", "produce", "cleanup")
+_METHODS = ("initialize", "process", "ended", "flush", "produce", "cleanup")
 _CLOSING_S = 5.0
 """How long a generator of a node may take to close."""
 
@@ -84,7 +84,7 @@ class LocalNode:
         """Tell a node that wants to know it that an input has ended."""
         ended = self.host.ended
         if ended is not None:
-            await self._stream(lambda: ended(port), emit)
+            await self._stream("ended", lambda: ended(port), emit)
 
     async def flush(self, emit: Emit) -> None:
         await self._stream("flush", self.host.flush, emit)
