@@ -40,8 +40,8 @@ class Seen:
 
     def as_ours(self, name: str, inode: Inode) -> bool:
         """Whether a segment was mapped or opened by one of us, or has the pid of one of us in its name."""
-        numbers = {int(number) for number in re.findall(r"[0-9]+", name) if len(number) < 10}
-        return inode in self.inodes or auditing.is_ours(name, inode) or bool(numbers & self.pids)
+        words = set(re.split(r"[^0-9A-Za-z]+", name))
+        return inode in self.inodes or auditing.is_ours(name, inode) or any(str(pid) in words for pid in self.pids)
 
 
 @dataclass(frozen=True, slots=True)
