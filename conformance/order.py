@@ -27,7 +27,7 @@ class Order:
         journal: where the child writes.
         requirements: ids to check.
         done: items of earlier children.
-        blocked: requirements that hung or crashed an earlier child.
+        claims: the folder of the run's `Claims`.
         path: where the adapter may be found beside what is installed.
         smoke: "call": make everything, and call it; "make": make and close it; "no": an earlier child has done it.
     """
@@ -36,7 +36,7 @@ class Order:
     journal: str
     requirements: list[str]
     done: list[str] = field(default_factory=list)
-    blocked: list[str] = field(default_factory=list)
+    claims: str = ""
     seed: int = 1
     scale: float | None = None
     repeat: int = 1

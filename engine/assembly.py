@@ -13,8 +13,9 @@ from penstock.executors.codec import Codec
 from penstock.executors.contract import NodeContext
 from penstock.executors.local import LocalNode
 from penstock.executors.multiprocess.launch import Launch
+from penstock.executors.multiprocess.lives import Worker
 from penstock.executors.multiprocess.messages import NodeSpec
-from penstock.executors.multiprocess.supervisor import OnOutput, Supervisor, WorkerOptions
+from penstock.executors.multiprocess.supervisor import OnOutput, WorkerOptions
 from penstock.executors.multiprocess.wiring import Link, Party, Wiring, check_room
 from penstock.shm.ring import Geometry, RingStatistics
 
@@ -27,7 +28,7 @@ class Assembly:
 
     Attributes:
         tasks: the nodes of this process.
-        workers: the supervisors of the others.
+        workers: the others.
         wiring: of the shared edges; without them there is none, and no shared memory.
         local_edges, links: every edge of the plan is one of them.
         inputs, outputs: the external ones, by name.
@@ -37,7 +38,7 @@ class Assembly:
     session_id: str
     wiring: Wiring | None = None
     tasks: dict[str, LocalTask] = field(default_factory=dict)
-    workers: dict[str, Supervisor] = field(default_factory=dict)
+    workers: dict[str, Worker] = field(default_factory=dict)
     local_edges: dict[PlannedEdge, LocalEdge] = field(default_factory=dict)
     links: dict[PlannedEdge, Link] = field(default_factory=dict)
     inputs: dict[str, ExternalInput] = field(default_factory=dict)
@@ -69,8 +70,9 @@ class Assembly:
             self.inputs[name] = ExternalInput(name, accepted_types(port), outputs, self.session_id)
         for name, port in self.plan.outputs.items():
             self.outputs[name] = ExternalOutput(name, self._receiver(port.edges[0], wiring))
-        for node_id, launch in self._launches.items():
-            self.workers[node_id] = launch.supervisor()
+        for node in self.plan.nodes:
+            if node.in_worker:
+                self.workers[node.node_id] = Worker(self._launches[node.node_id], node.delivery)
 
     def statistics(self, edge: PlannedEdge) -> LocalStatistics | RingStatistics:
         """The counts of an edge, exact at every moment."""
@@ -91,7 +93,7 @@ class Assembly:
             if node.in_worker:
                 name = node.import_name
                 spec = NodeSpec(node.node_id, name, dict(node.params), self.session_id)
-                options = WorkerOptions(node.decl.init_timeout_s, grace_s, on_output)
+                options = WorkerOptions(node.decl.init_timeout_s, grace_s, on_output, surroundings=node.surroundings)
                 self._launches[node.node_id] = Launch(wiring, spec, {}, options)
 
     def _make_links(self, wiring: Wiring) -> None:

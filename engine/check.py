@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 
 from penstock.engine.catalogue import Catalogue, FoundType
 from penstock.engine.cycles import find_cycles
+from penstock.engine.delivery import delivery_of
 from penstock.engine.flatten import NAME, flatten
 from penstock.engine.nodes import BUILTIN
 from penstock.engine.pipeline import POLICIES, EdgeDecl, NodeDecl, Pipeline, PortRef
 from penstock.engine.plan import Cycle, Plan, PlannedEdge, PlannedNode, PlannedPort, accepted_types
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
+from penstock.engine.surroundings import surroundings_of
 from penstock.executors.contract import DataType, ExecutorType, Json, ServiceError
 from penstock.shm.patience import WAIT_MODES
 from penstock.shm.ring import LARGEST_CAPACITY
@@ -81,8 +83,14 @@ class _Checker:
             self._problem(decl, "there is a node of this name already: names are unique")
             return
         self._nodes[decl.node_id] = None
+        surroundings, unfit = surroundings_of(decl, decl.folder)
+        for text in unfit:
+            self._problem(decl, text)
+        if unfit:
+            return
+        is_elsewhere = surroundings.python is not None and not self._only_native
         try:
-            found = self._catalogue.find(decl)
+            found = self._catalogue.find_elsewhere(decl, surroundings) if is_elsewhere else self._catalogue.find(decl)
         except ServiceError as error:
             self._problem(decl, error.message)
             return
@@ -92,6 +100,9 @@ class _Checker:
         executor, in_worker = self._place(decl, found)
         if not _is_duration(decl.init_timeout_s):
             self._problem(decl, f"init_timeout is a number of seconds above 0, not {decl.init_timeout_s!r}")
+        delivery, unfit = delivery_of(decl.delivery, found)
+        for text in unfit:
+            self._problem(decl, text)
         inputs, outputs = self._ports(decl, found, params) if len(self._problems) == before else ({}, {})
         if len(self._problems) == before:
             self._ask_node(decl, found, params)
@@ -107,6 +118,8 @@ class _Checker:
                 inputs,
                 outputs,
                 found.signature.is_source,
+                delivery,
+                surroundings,
             )
 
     def _place(self, decl: NodeDecl, found: FoundType) -> tuple[ExecutorType, bool]:
@@ -123,6 +136,8 @@ class _Checker:
             self._problem(decl, f"{found.shown_name} can not be found by a worker: define it at the top of a module")
         if in_worker and decl.thread:
             self._problem(decl, "`thread` is for native nodes: a worker is a process of its own")
+        if decl.surroundings and not in_worker:
+            self._problem(decl, "`python`, `env` and `cwd` are for nodes on the multiprocess executor")
         if decl.limits and (in_worker or not is_wasm):
             self._problem(decl, "`limits` are for nodes on the wasm executor")
         return executor, in_worker

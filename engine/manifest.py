@@ -36,7 +36,16 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from penstock.engine.parameters import REQUIRED, Parameter
-from penstock.engine.pipeline import EdgeDecl, NodeDecl, Pipeline, PortRef, executor_of, parse_chain
+from penstock.engine.pipeline import (
+    DeliveryDecl,
+    EdgeDecl,
+    NodeDecl,
+    Pipeline,
+    PortRef,
+    SurroundingsDecl,
+    executor_of,
+    parse_chain,
+)
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
 from penstock.executors.contract import ExecutorType, Validation
 from penstock.executors.router import Routes
@@ -45,7 +54,9 @@ from penstock.shm.patience import WAIT_MODES
 __all__ = ["load"]
 
 _TOP = {"penstock", "name", "nodes", "edges", "inputs", "outputs", "parameters", "executors", "wait"}
-_NODE = {"type", "params", "executor", "thread", "init_timeout", "limits"}
+_DELIVERY = {"delivery", "restart", "max_redeliveries", "snapshot_every"}
+_SURROUNDINGS = {"python", "env", "cwd"}
+_NODE = {"type", "params", "executor", "thread", "init_timeout", "limits"} | _DELIVERY | _SURROUNDINGS
 _PARAMETER = {"default"}
 _EDGE = {"from", "to", "capacity", "max_bytes", "timeout", "policy", "feedback"}
 
@@ -153,8 +164,19 @@ class _Reader:
                 bool(self._typed(said, "thread", bool, False, "true or false")),
                 float(self._typed(said, "init_timeout", (int, float), 60.0, "a number of seconds")),
                 {str(name): _plain(value) for name, value in self._mapping(said, "limits").items()},
+                DeliveryDecl(
+                    self._typed(said, "delivery", str, None, "the name of one"),
+                    {str(name): _plain(value) for name, value in self._mapping(said, "restart").items()},
+                    self._typed(said, "max_redeliveries", (int, str), None, "a whole number, or unlimited"),
+                    self._typed(said, "snapshot_every", int, None, "a whole number of data"),
+                ),
                 where,
                 {str(name): self._where(params, name) for name in params},
+                SurroundingsDecl(
+                    self._typed(said, "python", str, None, "the path of an interpreter, or its name"),
+                    {str(name): _plain(value) for name, value in self._mapping(said, "env").items()},
+                    self._typed(said, "cwd", str, None, "the path of a folder"),
+                ),
             )
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Self
 
 from penstock.engine.parameters import REQUIRED, Given, Parameter
@@ -25,10 +26,12 @@ __all__ = [
     "DEFAULT_CAPACITY",
     "DEFAULT_MAX_BYTES",
     "POLICIES",
+    "DeliveryDecl",
     "EdgeDecl",
     "NodeDecl",
     "Pipeline",
     "PortRef",
+    "SurroundingsDecl",
     "parse_chain",
 ]
 
@@ -45,6 +48,33 @@ POLICIES = {
 
 
 @dataclass(slots=True)
+class DeliveryDecl:
+    """What becomes of a node whose process dies, as it was asked for. `None` is the default, `"unlimited"` no bound."""
+
+    mode: str | None = None
+    restart: Mapping[str, Any] = field(default_factory=dict)
+    max_redeliveries: int | str | None = None
+    snapshot_every: int | None = None
+
+    @property
+    def said(self) -> bool:
+        """Whether anything was asked for."""
+        return self != DeliveryDecl()
+
+
+@dataclass(slots=True)
+class SurroundingsDecl:
+    """What surrounds the process of a node's worker, as it was asked for."""
+
+    python: str | None = None
+    env: dict[str, Any] = field(default_factory=dict)
+    cwd: str | None = None
+
+    def __bool__(self) -> bool:
+        return self != SurroundingsDecl()
+
+
+@dataclass(slots=True)
 class NodeDecl:
     """A node as it was asked for."""
 
@@ -55,8 +85,10 @@ class NodeDecl:
     thread: bool = False
     init_timeout_s: float = 60.0
     limits: dict[str, Any] = field(default_factory=dict)
+    delivery: DeliveryDecl = field(default_factory=DeliveryDecl)
     where: Where = field(default_factory=Where)
     param_where: dict[str, Where] = field(default_factory=dict)
+    surroundings: SurroundingsDecl = field(default_factory=SurroundingsDecl)
     folder: str = ""
     """Of the manifest that it stands in: where paths start, and modules are found."""
     routes: tuple[Routes, ...] = ()
@@ -159,6 +191,13 @@ class Pipeline:
         thread: bool = False,
         init_timeout_s: float = 60.0,
         limits: Mapping[str, Json] | None = None,
+        delivery: str | None = None,
+        restart: Mapping[str, Json] | None = None,
+        max_redeliveries: int | str | None = None,
+        snapshot_every: int | None = None,
+        python: str | PathLike[str] | None = None,
+        env: Mapping[str, Json] | None = None,
+        cwd: str | PathLike[str] | None = None,
     ) -> Self:
         """Add a node.
 
@@ -172,6 +211,16 @@ class Pipeline:
             thread: run a native node's synchronous code in a thread.
             init_timeout_s: how long a worker may take until the node is initialized.
             limits: of a wasm node, the fields of `WasmLimits`.
+            delivery: what a crash of its worker means: `replay` (another one goes on exactly where it was; the default
+                of nodes that are stateless, or have `snapshot` and `restore`), `fail` (the default of others), or
+                `restart_fresh`.
+            restart: how often and how soon: `max` (5, or "unlimited") within `window` (60 s), `backoff` (0.1 s) up to
+                `max_backoff` (10 s).
+            max_redeliveries: how often one datum may be in its hands when its worker dies: 3, or "unlimited".
+            snapshot_every: inputs between two snapshots at most; half of what an edge holds, if left out.
+            python: the interpreter of its worker, which needs numpy alone: a path, or a name on PATH.
+            env: variables for its worker; with `"inherit": False` it gets no others.
+            cwd: where its worker works.
 
         Raises:
             Validation: a name, a type or an executor is none.
@@ -180,7 +229,7 @@ class Pipeline:
         is_type = isinstance(node_type, str | Pipeline) or callable(node_type)
         if not isinstance(node_id, str) or not is_type:
             raise Validation(f"a node has a name and a type: add({node_id!r}, {node_type!r}) has not")
-        for given in (params, limits):
+        for given in (params, limits, restart, env):
             if not isinstance(given, Mapping | None):
                 raise Validation(f"node {node_id!r}: parameters are a mapping from names to values, not {given!r}")
         self.nodes.append(
@@ -192,7 +241,11 @@ class Pipeline:
                 thread,
                 init_timeout_s,
                 dict(limits or {}),
+                DeliveryDecl(delivery, dict(restart or {}), max_redeliveries, snapshot_every),
                 where,
+                surroundings=SurroundingsDecl(
+                    None if python is None else fspath(python), dict(env or {}), None if cwd is None else fspath(cwd)
+                ),
             )
         )
         return self

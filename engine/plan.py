@@ -8,6 +8,8 @@ from typing import ClassVar
 
 from penstock.engine.pipeline import EdgeDecl, NodeDecl
 from penstock.executors.contract import DataType, ExecutorType, Json
+from penstock.executors.multiprocess.delivery import Delivery
+from penstock.executors.multiprocess.surroundings import Surroundings
 from penstock.executors.registry import NodeFactory
 
 __all__ = ["Cycle", "Plan", "PlannedEdge", "PlannedNode", "PlannedPort", "accepted_types"]
@@ -29,6 +31,8 @@ class PlannedNode:
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     is_source: bool
+    delivery: Delivery
+    surroundings: Surroundings = field(default_factory=Surroundings)
     edges_in: list[PlannedEdge] = field(default_factory=list)
     edges_out: list[PlannedEdge] = field(default_factory=list)
 

@@ -39,6 +39,14 @@ class NodeReport:
     """Time in the node's own code."""
     peak_rss_kib: int | None
     """Largest memory of its worker; None for a node of this process."""
+    restarts: int = 0
+    """Processes that took the place of one that had crashed. `processed` and `busy_s` are of the last one."""
+    redelivered: int = 0
+    """Data that were in the node's hands when its process died, and were given to it again."""
+    state_lost: int = 0
+    """Inputs that it was given and knows nothing of any more (`delivery: restart_fresh`)."""
+    set_aside: int = 0
+    """Data that were not given to it again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from penstock.engine.plan import Cycle, PlannedEdge, PlannedNode, PlannedPort
 from penstock.engine.problems import did_you_mean
 from penstock.engine.report import EdgeReport, NodeReport, Report
 from penstock.executors.contract import NodeExecution, RuntimeData, ServiceError, Validation
-from penstock.executors.multiprocess.supervisor import OnOutput, Supervisor, print_output
+from penstock.executors.multiprocess.lives import Worker
+from penstock.executors.multiprocess.supervisor import OnOutput, print_output
 from penstock.executors.multiprocess.wiring import Wiring
 from penstock.shm.ring import Word
 
@@ -278,11 +279,11 @@ class Run:
     async def _start(self, nursery: trio.Nursery, supervisors: trio.Nursery) -> None:
         """Start the workers side by side; initialize the nodes here; then let data flow, sinks first."""
         workers = self._assembly.workers
-        for supervisor in workers.values():
-            supervisors.start_soon(_shielded, supervisor)
+        for worker in workers.values():
+            supervisors.start_soon(_shielded, worker)
         async with trio.open_nursery() as starting:
-            for supervisor in workers.values():
-                starting.start_soon(self._wait_ready, supervisor)
+            for worker in workers.values():
+                starting.start_soon(self._wait_ready, worker)
             for node_id, task in self._assembly.tasks.items():
                 try:
                     await task.initialize()
@@ -295,15 +296,15 @@ class Run:
             nursery.start_soon(ending.run)
         for node in reversed(self._assembly.plan.nodes):
             if node.in_worker:
-                supervisor = workers[node.node_id]
-                nursery.start_soon(self._drive_worker, node, supervisor)
-                await supervisor.start()
+                worker = workers[node.node_id]
+                nursery.start_soon(self._drive_worker, node, worker)
+                await worker.start()
             else:
                 nursery.start_soon(self._drive_task, node.node_id, self._assembly.tasks[node.node_id])
 
-    async def _wait_ready(self, supervisor: Supervisor) -> None:
+    async def _wait_ready(self, worker: Worker) -> None:
         try:
-            await supervisor.wait_ready()
+            await worker.wait_ready()
         except NodeExecution as error:
             self._fail(error)
 
@@ -330,13 +331,13 @@ class Run:
             self._fail(NodeExecution(node_id, f"its cleanup took longer than {self._options.grace_s:g} s"))
         self._finished(node_id)
 
-    async def _drive_worker(self, node: PlannedNode, supervisor: Supervisor) -> None:
-        await supervisor.wait_gone()
-        if supervisor.failure is not None:
-            self._fail(supervisor.failure)
-        elif supervisor.counters.why == "interrupted" and not self._stopping:
-            self._fail(NodeExecution(node.node_id, f"its process (pid {supervisor.pid}) was told to end by SIGTERM"))
-        elif supervisor.counters.why == "ended":
+    async def _drive_worker(self, node: PlannedNode, worker: Worker) -> None:
+        await worker.wait_gone()
+        if worker.failure is not None:
+            self._fail(worker.failure)
+        elif worker.counters.why == "interrupted" and not self._stopping:
+            self._fail(NodeExecution(node.node_id, f"its process (pid {worker.pid}) was told to end by SIGTERM"))
+        elif worker.counters.why == "ended":
             self._finished(node.node_id)
 
     async def _end(self) -> None:
@@ -346,8 +347,8 @@ class Run:
         grace_s = min(_HURRIED_GRACE_S, self._options.grace_s) if self._hurry else self._options.grace_s
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as nursery:
-                for supervisor in self._assembly.workers.values():
-                    nursery.start_soon(supervisor.stop, grace_s)
+                for worker in self._assembly.workers.values():
+                    nursery.start_soon(worker.stop, grace_s)
                 for node_id, task in self._assembly.tasks.items():
                     nursery.start_soon(self._clean_up, node_id, task, grace_s)
         self._ended_at = trio.current_time()
@@ -363,21 +364,25 @@ class Run:
     # Reporting
 
     def _node_report(self, node: PlannedNode) -> NodeReport:
-        supervisor = self._assembly.workers.get(node.node_id)
+        worker = self._assembly.workers.get(node.node_id)
         executor = node.executor.value.lower()
-        if supervisor is None:
+        if worker is None:
             task = self._assembly.tasks[node.node_id]
             return NodeReport(node.node_id, node.type_name, executor, 0, task.processed, task.busy_ns / 1e9, None)
-        counters = supervisor.counters
+        counters, lives = worker.counters, worker.lives
         said = bool(counters.why)
         return NodeReport(
             node.node_id,
             node.type_name,
             executor,
-            supervisor.pid,
+            worker.pid,
             counters.processed if said else None,
             counters.busy_ns / 1e9 if said else None,
             counters.max_rss_kib if said else None,
+            lives.restarts,
+            lives.redelivered,
+            lives.state_lost,
+            lives.set_aside,
         )
 
     def _edge_report(self, edge: PlannedEdge) -> EdgeReport:
@@ -468,10 +473,10 @@ def _is_only(raised: BaseException, failure: ServiceError | None) -> bool:
     return raised is failure
 
 
-async def _shielded(supervisor: Supervisor) -> None:
+async def _shielded(worker: Worker) -> None:
     """A cancelled run still ends its workers in good order: see `Run._end`."""
     with trio.CancelScope(shield=True):
-        await supervisor.run()
+        await worker.run()
 
 
 def _named(node_id: str, error: ServiceError) -> ServiceError:

@@ -36,6 +36,11 @@ class Signature:
         )
         """`ports(**params)` of a class whose ports depend on its parameters: (inputs, outputs)."""
         self.is_source: bool = hasattr(factory, "produce")
+        self.stateless: bool = bool(getattr(factory, "stateless", False))
+        """Whether its author says that outputs depend on nothing but the datum in hand."""
+        self.snapshots: bool = hasattr(factory, "snapshot") and hasattr(factory, "restore")
+        self.hears_ends: bool = hasattr(factory, "ended")
+        """Whether it is told when one of its inputs ends: then it is not stateless."""
         self.works: bool = self.is_source or hasattr(factory, "process") or not inspect.isclass(factory)
         """Whether it has the one method that it needs, as far as can be known before it is called."""
 
@@ -96,6 +101,7 @@ class NodeHost:
         self.ctx = ctx
         signature = signature_of(factory)
         self._params = ctx.params
+        self._function = factory if signature.is_function else None
         self.node: Any = (
             _FunctionNode(factory, signature) if signature.is_function else factory(**signature.accepted(ctx.params))
         )
@@ -136,9 +142,20 @@ class NodeHost:
         method = getattr(self.node, "flush", None)
         return None if method is None else method()
 
+    def snapshot(self) -> Any:
+        return self.node.snapshot()
+
+    def restore(self, state: Any) -> Any:
+        return self.node.restore(state)
+
     def cleanup(self) -> Any:
         method = getattr(self.node, "cleanup", None)
         return None if method is None else method()
+
+    def is_async(self, name: str) -> bool:
+        """Whether a method of the node gives a coroutine or an async generator, as far as its definition says."""
+        method = self._function if name == "process" and self._function is not None else getattr(self.node, name, None)
+        return inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
 
 
 def outputs(result: Any) -> Iterable[RuntimeData]:

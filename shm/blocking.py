@@ -86,8 +86,10 @@ class Receiver(ReceiveEnd):
             wait_any(self._bell, [self], self.patience)
 
 
-def wait_any(bell: Doorbell, receivers: Sequence[ReceiveEnd], patience: Patience) -> None:
-    """Wait until one of the receivers may have news, or somebody rings for another reason.
+def wait_any(
+    bell: Doorbell, receivers: Sequence[ReceiveEnd], patience: Patience, timeout_s: float | None = None
+) -> None:
+    """Wait until one of the receivers may have news, somebody rings for another reason, or the time is over.
 
     Raises:
         Interrupted: this process was told to stop.
@@ -105,7 +107,7 @@ def wait_any(bell: Doorbell, receivers: Sequence[ReceiveEnd], patience: Patience
         news |= receiver.arm()
     try:
         if not news:
-            bell.wait()
+            bell.wait(timeout_s)
     finally:
         for receiver in receivers:
             receiver.disarm()

@@ -77,14 +77,14 @@ class SendEnd:
             options: the edge's.
         """
         options = options or EdgeOptions()
-        self._lane = options.lane
+        self.lane: int = options.lane
         self._group = options.lane // LANES
         self.ring: RingWriter = (
-            DroppingWriter(ring, options.max_bytes, pool, self._lane)
+            DroppingWriter(ring, options.max_bytes, pool, self.lane)
             if ring.policy is Policy.DROP_OLDEST
             else RingWriter(ring, options.max_bytes)
         )
-        pool.take_back_unwanted(self._lane, self.ring.is_wanted)
+        pool.take_back_unwanted(self.lane, self.ring.is_wanted)
         self.pool = pool
         self.name: str = options.name
         self.timeout_s: float | None = options.timeout_s
@@ -172,12 +172,12 @@ class SendEnd:
         slab = message.slabs.get(self._group)
         if slab is None or (tail_in_slab and not slab.is_filled_with(message)):
             slab = message.slabs[self._group] = self._slab_for(message, tail_in_slab=tail_in_slab)
-        slab.hand_over(self._lane, ring.head)
+        slab.hand_over(self.lane, ring.head)
         flags = message.flags | _IN_SLAB | (_TAIL_IN_SLAB if tail_in_slab else 0)
         try:
             ring.write(message, flags, slab)
         except ValueError:
-            slab.take_back(self._lane)
+            slab.take_back(self.lane)
             raise
 
     def _slab_for(self, message: Outgoing, *, tail_in_slab: bool) -> Slab:
@@ -217,6 +217,7 @@ class ReceiveEnd:
         options = options or EdgeOptions()
         drops = ring.policy is Policy.DROP_OLDEST
         self.name: str = options.name
+        self.max_bytes: int = options.max_bytes
         self.ring: RingReader | DroppingReader = DroppingReader(ring) if drops else RingReader(ring)
         self.patience: Patience = Patience(options.wait)
         self._view = ring.view

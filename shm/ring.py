@@ -170,6 +170,12 @@ class Ring:
         fence()
         self.words[Word.ENDED] = 1
 
+    @property
+    def acknowledged(self) -> int:
+        """The position up to which the reader is done with everything: received, or dropped."""
+        position: int = self.words[Word.ACK]
+        return position >> 1 if self.policy is Policy.DROP_OLDEST else position
+
     def statistics(self) -> RingStatistics:
         """What the words say now: exact, also while both sides are at work."""
         words = self.words

@@ -80,6 +80,12 @@ class Slab:
         self.arena.words[self._words_at + bit] = lease_word(lane, sequence)
         self.arena.view[self._lanes_at + bit] = PUBLISHED
 
+    def holds(self, lane: int, sequence: int) -> bool:
+        """Whether it has the payload of a record, whose reader still holds it: so nothing else was written into it."""
+        bit = lane % LANES
+        word = self.arena.words[self._words_at + bit]
+        return self.arena.view[self._lanes_at + bit] != FREE and published_as(word, lane) == sequence
+
     def take_back(self, lane: int, is_wanted: Callable[[int], bool] = _never, *, taken: bool = True) -> None:
         """Free it of a lane, if that is what its byte stands for, and the record is not wanted.
 

@@ -74,6 +74,11 @@ class RingWriter:
             self._total_bytes += record_bytes(ring, self._places[slot], sequence)
             self._totals[slot] = self._total_bytes
 
+    @property
+    def decided(self) -> int:
+        """How many messages this edge was given: published, or refused for want of room."""
+        return self.head + int(self._words[Word.REFUSED])
+
     def is_wanted(self, sequence: int) -> bool:
         """Of a writer that takes over: whether a record is published. Its predecessor may have died before."""
         return sequence < self.head

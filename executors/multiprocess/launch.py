@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.executors.contract import Validation
-from penstock.executors.multiprocess.messages import LinkSpec, NodeSpec, WorkerSpec
+from penstock.executors.multiprocess.messages import JournalSpec, LinkSpec, NodeSpec, WorkerSpec
 from penstock.executors.multiprocess.supervisor import Supervisor, WorkerOptions
 from penstock.executors.multiprocess.wiring import Party, Wiring
 from penstock.executors.registry import NodeFactory, type_name
@@ -31,18 +32,30 @@ class Launch:
     def __post_init__(self) -> None:
         self.party = self.wiring.party(self.node.node_id)
 
-    def supervisor(self) -> Supervisor:
+    def supervisor(self, journal: JournalSpec | None = None, *, announce: bool = True) -> Supervisor:
+        """The supervisor of a worker, or of one in the place of another.
+
+        Args:
+            journal: how it notes what a successor has to know, where there may be one.
+            announce: tell the neighbours when the process is gone, as nobody takes its place.
+
+        Raises:
+            AllocationFailed: /dev/shm has no room for its page.
+        """
+        page = self.wiring.page(self.party, len(self.inputs), len(self.outputs))
         spec = WorkerSpec(
             replace(self.node, node_type=importable(self.node.node_type)),
             self.party.bell.fds,
             self.party.family,
+            page.segment.name,
+            journal,
             tuple(self.inputs),
             tuple(self.outputs),
-            tuple(entry for entry in sys.path if entry),
+            self.options.surroundings.search_path(),
             _main_path(importable(self.node.node_type), self.types),
             self.types,
         )
-        return Supervisor(self.wiring, self.party, spec, self.options)
+        return Supervisor(self.wiring, self.party, spec, self.options, announce=announce)
 
 
 def importable_types(types: Mapping[str, NodeFactory | str]) -> dict[str, str]:
@@ -69,4 +82,4 @@ def _main_path(node_type: str, types: Mapping[str, str]) -> str | None:
     path = getattr(main, "__file__", None)
     if path is None:
         raise Validation(f"node type {node_type} is defined in an interactive session: put it into a file")
-    return str(path)
+    return os.path.abspath(str(path))

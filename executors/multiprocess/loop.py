@@ -12,16 +12,17 @@ from penstock.executors.claim import claim_from
 from penstock.executors.codec import Codec
 from penstock.executors.contract import Json, NodeExecution, RuntimeData, ServiceError
 from penstock.executors.host import NodeHost, exactly_one, outputs, wants_nothing
-from penstock.executors.multiprocess.messages import LinkSpec, WorkerSpec
+from penstock.executors.multiprocess.journal import ENDED, FLUSH, Journal, SnapshotJournal, StatelessJournal
+from penstock.executors.multiprocess.messages import JournalSpec, LinkSpec, WorkerSpec
+from penstock.executors.multiprocess.outlets import Outlets, options_of, ring_of
+from penstock.executors.multiprocess.page import Page, PageWord
 from penstock.executors.translate import contract_error, node_error
 from penstock.shm.arena import ArenaMap
-from penstock.shm.blocking import FeedbackSender, Receiver, Sender, wait_any
-from penstock.shm.channel import EdgeOptions
+from penstock.shm.blocking import Receiver, wait_any
 from penstock.shm.doorbell import Doorbell
-from penstock.shm.errors import EndOfChannel, Interrupted, PeerLost, SharedMemoryError
+from penstock.shm.errors import CorruptSegment, EndOfChannel, Interrupted, PeerLost, SharedMemoryError
 from penstock.shm.patience import Patience
 from penstock.shm.record import Field, Kind, Record
-from penstock.shm.ring import Ring
 from penstock.shm.segment import Segment
 from penstock.shm.slab import SlabPool
 
@@ -31,8 +32,13 @@ if TYPE_CHECKING:
 __all__ = ["WorkerLoop"]
 
 _KIND: Final = Field.KIND
+_SEQUENCE: Final = Field.SEQUENCE
+_BUSY_NS: Final = PageWord.BUSY_NS
+_SINCE_NS: Final = PageWord.SINCE_NS
 _CALL: Final = Kind.CALL
 _NONE: Final[Mapping[str, Json]] = {}
+_SETTLE_S: Final = 0.02
+"""How long a worker waits for more, before it settles what it has done."""
 
 
 class _StopProducing(BaseException):
@@ -42,20 +48,11 @@ class _StopProducing(BaseException):
 class _Input:
     """An input ring with its codec."""
 
-    def __init__(self, spec: LinkSpec, bell: Doorbell, arenas: ArenaMap) -> None:
+    def __init__(self, number: int, spec: LinkSpec, bell: Doorbell, arenas: ArenaMap) -> None:
+        self.number = number
         self.spec = spec
         self.port = spec.port
-        self.receiver = Receiver(_ring(spec), arenas, bell, Doorbell(*spec.peer_bell), _options(spec))
-        self.codec = Codec(spec.name)
-
-
-class _Output:
-    """An output ring with its codec."""
-
-    def __init__(self, spec: LinkSpec, bell: Doorbell, pool: SlabPool) -> None:
-        self.spec = spec
-        kind = FeedbackSender if spec.feedback else Sender
-        self.sender = kind(_ring(spec), pool, bell, Doorbell(*spec.peer_bell), _options(spec))
+        self.receiver = Receiver(ring_of(spec), arenas, bell, Doorbell(*spec.peer_bell), options_of(spec))
         self.codec = Codec(spec.name)
 
 
@@ -63,32 +60,43 @@ class WorkerLoop:
     """Runs one node between its rings.
 
     Attributes:
-        processed: data given to the node.
+        processed: data given to the node; by a source, made by it.
         busy_ns: time spent in the node, without waiting for room on its outputs.
     """
 
     def __init__(self, host: NodeHost, spec: WorkerSpec) -> None:
         self.host = host
         self.bell = Doorbell(*spec.bell)
+        self._journal_spec = spec.journal
+        self._journal: Journal | None = None
+        self._page = Page(Segment.attach(spec.page))
+        self._words = self._page.words
         pool = SlabPool(spec.family)
+        if spec.journal is not None and spec.journal.succeeds:
+            pool.adopt()
         arenas = {link.family: ArenaMap(link.family) for link in spec.inputs}
-        self._inputs = [_Input(link, self.bell, arenas[link.family]) for link in spec.inputs]
-        self._outputs = [_Output(link, self.bell, pool) for link in spec.outputs]
+        self._inputs = [_Input(i, link, self.bell, arenas[link.family]) for i, link in enumerate(spec.inputs)]
+        self._outlets = Outlets(host, spec.outputs, self.bell, pool)
+        self._routes = self._outlets.routes
         self._main_port = host.outputs[0] if host.outputs else ""
-        self._routes = {port: self._route(port) for port in host.outputs}
         self._answers: list[RuntimeData] | None = None
         self._portal: Portal | None = None
+        self._told: set[str] = set()  # ports whose end the node knows of
+        self._set_aside = set(spec.journal.set_aside) if spec.journal is not None else ()
         self._stopping = threading.Event()
         self._interrupted = False
         self._in_source = False
         self.processed: int = 0
         self.busy_ns: int = 0
         host.ctx.emit = self._emit
-        if self._outputs:
+        if spec.outputs:
             host.ctx.claim = claim_from(pool)
 
     def initialize(self) -> None:
+        """Initialize the node; in the place of another worker, bring it to where that one was."""
         self._resolve(self.host.initialize())
+        if self._journal_spec is not None:
+            self._journal = self._open_journal(self._journal_spec)
 
     def cleanup(self) -> None:
         try:
@@ -117,18 +125,75 @@ class WorkerLoop:
             PeerLost: a neighbour's process is gone.
             ServiceError: the node failed, or an edge did.
         """
-        if self.host.is_source:
-            self._produce()
-            if self._interrupted:
-                raise Interrupted
+        if not self._outlets.ended:  # else a predecessor has done everything
+            if self.host.is_source:
+                self._produce()
+                if self._interrupted:
+                    raise Interrupted
+            else:
+                self._catch_up()
+                self._consume()
+                if self._journal is not None:
+                    self._journal.begin(FLUSH, 0)
+            self._give(self._call(self.host.flush))
+            self._outlets.check_repeats()
+            self._outlets.end()
+        if self._journal is not None:
+            self._journal.settle()
+
+    def _open_journal(self, spec: JournalSpec) -> Journal:
+        receivers, senders = [link.receiver for link in self._inputs], self._outlets.senders
+        if spec.blobs is None:
+            journal: Journal = StatelessJournal(self._page, receivers, senders)
         else:
-            self._consume()
-        self._give(self._call(self.host.flush))
-        for output in self._outputs:
-            output.sender.end()
+            journal = SnapshotJournal(self._page, receivers, senders, spec.blobs, self._take_snapshot, spec.every)
+            if journal.state is not None:
+                self._told = set(journal.state["ended"])
+                self._resolve(self.host.restore(journal.state["node"]))
+        if spec.succeeds:
+            self._outlets.keep_back(journal.repeated)
+        return journal
+
+    def _take_snapshot(self) -> Any:
+        try:
+            return {"node": self._resolve(self.host.snapshot()), "ended": sorted(self._told)}
+        except (Exception, SystemExit) as error:
+            raise node_error(self.host.ctx.node_id, error) from error
+
+    def _catch_up(self) -> None:
+        """Do again what a predecessor had begun and not settled."""
+        if self._journal is None:
+            return
+        for number in self._journal.order():
+            if number == FLUSH:
+                return
+            if number & ENDED:
+                self._tell_end(self._inputs[number & ~ENDED])
+                continue
+            link = self._inputs[number]
+            record = link.receiver.take()
+            if record is None:
+                raise CorruptSegment(f"edge {link.spec.name}: an input that was taken is not there any more")
+            self._handle_noted(self._journal, link, record)
+        self._outlets.check_repeats()
+
+    def _handle_noted(self, journal: Journal, link: _Input, record: Record) -> None:
+        """Handle a record so that a successor could do it again."""
+        sequence, nbytes = record.header[_SEQUENCE], len(record.payload)
+        journal.begin(link.number, sequence)
+        if self._set_aside and (link.number, sequence) in self._set_aside:
+            self._outlets.forget_repeats()
+            del record
+            journal.done(link.number, nbytes)
+            journal.settle()
+            return
+        self._handle(link, record)
+        del record
+        journal.done(link.number, nbytes)
 
     def _consume(self) -> None:
         links = self._inputs
+        journal = self._journal
         patience = Patience(links[0].spec.wait) if links else Patience()
         wants = None if any(link.port is None for link in links) else self.host.wants
         while links:
@@ -140,7 +205,7 @@ class WorkerLoop:
                     record = link.receiver.take()
                 except EndOfChannel:
                     links = [other for other in links if other is not link]
-                    self._see_end_of(link.port, links)
+                    self._see_end_of(link, links)
                     worked = True
                     continue
                 except PeerLost:
@@ -148,9 +213,13 @@ class WorkerLoop:
                 except SharedMemoryError as error:
                     raise contract_error(error, link.spec.name) from error
                 if record is not None:
-                    self._handle(link, record)
-                    del record  # its view must not outlive its acknowledgement by our doing
-                    link.receiver.acknowledge()
+                    if journal is None:
+                        self._handle(link, record)
+                        del record  # its view must not outlive its acknowledgement by our doing
+                        link.receiver.acknowledge()
+                    else:
+                        self._handle_noted(journal, link, record)
+                        del record
                     worked = True
             if self._interrupted:
                 raise Interrupted
@@ -158,13 +227,34 @@ class WorkerLoop:
                 waiting = links if wants is None else [link for link in links if wants(link.port)]  # type: ignore[arg-type]
                 if not waiting:
                     raise wants_nothing(self.host.ctx.node_id, [link.port or "" for link in links])
-                wait_any(self.bell, [link.receiver for link in waiting], patience)
+                self._wait([link.receiver for link in waiting], patience)
 
-    def _see_end_of(self, port: str | None, links: list[_Input]) -> None:
+    def _see_end_of(self, link: _Input, links: list[_Input]) -> None:
         """Tell the node, if it wants to know, when the last edge into a port has ended."""
-        ended = self.host.ended
-        if ended is not None and port is not None and all(link.port != port for link in links):
-            self._give(self._call(ended, port))
+        port = link.port
+        if self.host.ended is None or port is None or port in self._told or any(other.port == port for other in links):
+            return
+        self._tell_end(link)
+        if self._journal is not None:
+            self._journal.settle()
+
+    def _tell_end(self, link: _Input) -> None:
+        """Tell the node that a port has ended, so that a successor would do it again at the same place."""
+        assert self.host.ended is not None
+        assert link.port is not None
+        if self._journal is not None:
+            self._journal.begin(ENDED | link.number, 0)
+        self._told.add(link.port)
+        self._give(self._call(self.host.ended, link.port))
+
+    def _wait(self, receivers: list[Receiver], patience: Patience) -> None:
+        """Wait for inputs. While there are none, nothing stays unsettled: a writer may wait for an empty edge."""
+        if self._journal is None or not self._journal.unsettled:
+            wait_any(self.bell, receivers, patience)
+            return
+        wait_any(self.bell, receivers, patience, _SETTLE_S)
+        if not any(receiver.ready() for receiver in receivers):
+            self._journal.settle()
 
     def _produce(self) -> None:
         start = perf_counter_ns()
@@ -190,7 +280,8 @@ class WorkerLoop:
         if port is None:
             port = self._port_name(number)
         self.processed += 1
-        before_ns = perf_counter_ns() - self.bell.waited_ns
+        before_ns = self._words[_SINCE_NS] = perf_counter_ns()
+        before_ns -= self.bell.waited_ns
         if record.header[_KIND] == _CALL:
             self._answer(record.correlation, data, port, params)
         else:
@@ -199,7 +290,7 @@ class WorkerLoop:
                 self._emit(self._main_port, result)
             else:
                 self._give(result)
-        self.busy_ns += perf_counter_ns() - self.bell.waited_ns - before_ns
+        self._words[_BUSY_NS] = self.busy_ns = self.busy_ns + perf_counter_ns() - self.bell.waited_ns - before_ns
 
     def _process(self, data: RuntimeData, port: str, params: Mapping[str, Json] = _NONE) -> Any:
         try:
@@ -225,7 +316,7 @@ class WorkerLoop:
 
     def _answer(self, correlation: int, data: RuntimeData, port: str, params: Mapping[str, Json]) -> None:
         """Run a call; whatever becomes of it, its caller gets exactly one record back, and this worker lives on."""
-        output = self._outputs[0]
+        output = self._outlets.all[0]
         try:
             answer = self._one_answer(data, port, params)
             output.sender.send(output.codec.encode(answer, kind=Kind.ANSWER, correlation=correlation))
@@ -299,14 +390,6 @@ class WorkerLoop:
             self._portal = Portal()
         return self._portal
 
-    def _route(self, port: str) -> list[tuple[_Output, int]]:
-        number = self.host.outputs.index(port)
-        return [
-            (output, number if output.spec.port is None else 0)
-            for output in self._outputs
-            if output.spec.port in {None, port}
-        ]
-
     def _emit(self, port: str, data: RuntimeData) -> None:
         """Publish a datum on every edge of a port, waiting for room; during a call, keep it as the answer."""
         route = self._routes.get(port)
@@ -319,38 +402,11 @@ class WorkerLoop:
         elif self._in_source:
             self._in_source = False  # no signal strikes between two edges, or inside a ring
             try:
-                self._publish(route, data)
+                self._outlets.publish(route, data)
+                self.processed += 1
             finally:
                 self._in_source = True
             if self._stopping.is_set():
                 raise _StopProducing
         else:
-            self._publish(route, data)
-
-    def _publish(self, route: list[tuple[_Output, int]], data: RuntimeData) -> None:
-        message = None
-        for output, number in route:
-            if message is None:
-                message = output.codec.encode(data, port=number)
-            try:
-                if not output.sender.offer(message):
-                    output.sender.send(message)
-            except (Interrupted, PeerLost):
-                raise
-            except SharedMemoryError as error:
-                raise self._edge_error(error, output.spec.name) from error
-
-    def _edge_error(self, error: SharedMemoryError, edge: str) -> NodeExecution:
-        """An error of an edge, with its name; what it means is in the text, as the engine gets no more than that."""
-        said = contract_error(error, edge).message
-        return NodeExecution(self.host.ctx.node_id, said if edge in said else f"edge {edge}: {said}")
-
-
-def _ring(spec: LinkSpec) -> Ring:
-    return Ring(Segment.attach(spec.ring))
-
-
-def _options(spec: LinkSpec) -> EdgeOptions:
-    return EdgeOptions(
-        name=spec.name, lane=spec.lane, max_bytes=spec.max_bytes, timeout_s=spec.timeout_s, wait=spec.wait
-    )
+            self._outlets.publish(route, data)

@@ -14,7 +14,7 @@ from typing import Any
 from penstock.executors.contract import Json
 from penstock.shm.patience import WaitMode
 
-__all__ = ["LinkSpec", "NodeSpec", "WorkerSpec", "decode_spec", "encode", "lines"]
+__all__ = ["JournalSpec", "LinkSpec", "NodeSpec", "WorkerSpec", "decode_spec", "encode", "lines"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,23 @@ class NodeSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalSpec:
+    """How a worker notes what a successor has to know (see `journal`).
+
+    Attributes:
+        blobs: descriptors of two files for snapshots; None of a stateless node.
+        every: inputs between two snapshots at most.
+        succeeds: whether there was a worker before.
+        set_aside: (number of the input, sequence) of data that are not given to the node any more.
+    """
+
+    blobs: tuple[int, int] | None = None
+    every: int | None = None
+    succeeds: bool = False
+    set_aside: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerSpec:
     """All that a worker has to know.
 
@@ -64,6 +81,8 @@ class WorkerSpec:
         node: what to run.
         bell: descriptors of its own doorbell.
         family: under which name it may create arenas.
+        page: the segment of its page.
+        journal: left out where nobody is to go on in its place.
         inputs, outputs: its edges.
         search_path: `sys.path` of the engine.
         main_path: the program's main script, for node types that are defined there.
@@ -73,6 +92,8 @@ class WorkerSpec:
     node: NodeSpec
     bell: tuple[int, int]
     family: str
+    page: str
+    journal: JournalSpec | None = None
     inputs: tuple[LinkSpec, ...] = ()
     outputs: tuple[LinkSpec, ...] = ()
     search_path: tuple[str, ...] = ()
@@ -89,6 +110,9 @@ def encode(message: WorkerSpec | Mapping[str, Json]) -> bytes:
 def decode_spec(line: bytes) -> WorkerSpec:
     said = json.loads(line)
     said["node"] = NodeSpec(**said["node"])
+    if said["journal"] is not None:
+        said["journal"]["set_aside"] = tuple(map(tuple, said["journal"]["set_aside"]))
+        said["journal"] = JournalSpec(**said["journal"])
     for side in ("inputs", "outputs"):
         said[side] = tuple(LinkSpec(**link) for link in said[side])
     return WorkerSpec(**said)

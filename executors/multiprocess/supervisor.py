@@ -21,6 +21,7 @@ import trio
 
 from penstock.executors.contract import NodeExecution, ServiceError
 from penstock.executors.multiprocess.messages import WorkerSpec, encode, lines
+from penstock.executors.multiprocess.surroundings import Surroundings
 from penstock.executors.multiprocess.wiring import Party, Wiring
 from penstock.shm.patience import WaitMode
 
@@ -46,12 +47,14 @@ class WorkerOptions:
         grace_s: how long it may take to end after SIGTERM, before SIGKILL.
         on_output: `on_output(node_id, "stdout" | "stderr", line)` for each line that the worker prints.
         wait: of a bridge: how it and its workers wait for each other (see `penstock.shm.patience`).
+        surroundings: interpreter, environment and working directory.
     """
 
     init_timeout_s: float = 60.0
     grace_s: float = 3.0
     on_output: OnOutput = print_output
     wait: WaitMode = "adaptive"
+    surroundings: Surroundings = field(default_factory=Surroundings)
 
 
 @dataclass(slots=True)
@@ -76,6 +79,7 @@ class Ports:
 @dataclass(eq=False, slots=True)
 class _State:
     ready: trio.Event = field(default_factory=trio.Event)
+    initialized: bool = False
     gone: trio.Event = field(default_factory=trio.Event)
     failure: ServiceError | None = None
     finished: bool = False
@@ -90,9 +94,19 @@ class Supervisor:
         pid: of the process, once it runs.
         alive: whether it runs.
         counters: filled when it has ended by itself.
+        crashed: whether its process ended before its work did, and said nothing of it.
     """
 
-    def __init__(self, wiring: Wiring, party: Party, spec: WorkerSpec, options: WorkerOptions | None = None) -> None:
+    def __init__(
+        self,
+        wiring: Wiring,
+        party: Party,
+        spec: WorkerSpec,
+        options: WorkerOptions | None = None,
+        *,
+        announce: bool = True,
+    ) -> None:
+        self._announces = announce
         self._wiring = wiring
         self._party = party
         self._spec = spec
@@ -107,6 +121,7 @@ class Supervisor:
         self.alive: bool = False
         self.ports: Ports = Ports()
         self.counters: Counters = Counters()
+        self.crashed: bool = False
 
     async def run(self) -> None:
         """Start the process and stay until it is gone and reaped. Cancelling kills it. Never raises for its faults."""
@@ -145,6 +160,11 @@ class Supervisor:
             self.kill()
         if self._state.failure is not None:
             raise self._state.failure
+
+    @property
+    def was_ready(self) -> bool:
+        """Whether the node was initialized."""
+        return self._state.initialized
 
     async def start(self) -> None:
         """Let the node take its inputs."""
@@ -197,15 +217,17 @@ class Supervisor:
     async def _spawn(self, lifeline_fd: int, control_fd: int) -> trio.Process:
         spec = self._spec
         bells = {*spec.bell, *(fd for link in (*spec.inputs, *spec.outputs) for fd in link.peer_bell)}
-        command = [sys.executable, "-P", "-m", "penstock.executors.multiprocess.worker"]
+        blobs = spec.journal.blobs if spec.journal is not None and spec.journal.blobs is not None else ()
+        around = self._options.surroundings
         process = await trio.lowlevel.open_process(
-            [*command, str(lifeline_fd), str(control_fd)],
+            around.worker(str(lifeline_fd), str(control_fd)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            pass_fds=(lifeline_fd, control_fd, *bells),
+            pass_fds=(lifeline_fd, control_fd, *bells, *blobs),
             process_group=0,
-            env=_environment(),
+            env=around.environment(),
+            cwd=around.cwd,
         )
         self.pid = process.pid
         self.alive = True
@@ -240,7 +262,8 @@ class Supervisor:
     def _announce(self) -> None:
         """The neighbours first: some of them may sleep on what this process did not get to say. Then its group."""
         self._state.announced = True
-        self._wiring.lost(self._party)
+        if self._announces:
+            self._wiring.lost(self._party)
         self._end_group()
 
     def _say_gone(self) -> None:
@@ -266,6 +289,7 @@ class Supervisor:
         """Say what the end of the process means, unless it is known already or was asked for."""
         if self._state.finished or self._state.stopping.is_set() or self._state.failure is not None:
             return
+        self.crashed = True
         self._fail(f"its process (pid {self.pid}) {_describe(status)}", details="\n".join(self._stderr))
 
     def _fail(self, message: str, *, details: str = "") -> None:
@@ -300,6 +324,7 @@ class Supervisor:
             match kind:
                 case "ready":
                     self.ports = Ports(tuple(said["inputs"]), tuple(said["outputs"]))
+                    self._state.initialized = True
                     self._state.ready.set()
                 case "failed" | "error":
                     self._hear_error(said)
@@ -363,15 +388,6 @@ def _let_go_of_lifelines() -> None:
     while _lifelines:
         with contextlib.suppress(OSError):
             os.close(_lifelines.pop())
-
-
-def _environment() -> dict[str, str]:
-    """Ours; where this penstock was imported from a checkout, a worker has to find the same one."""
-    places = list(sys.modules["penstock"].__path__)
-    if len(places) == 1:
-        return dict(os.environ)
-    paths = [places[-1], os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 async def _exited(process: trio.Process) -> None:

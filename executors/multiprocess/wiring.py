@@ -18,6 +18,7 @@ import numpy.typing as npt
 from penstock.executors.claim import claim_from
 from penstock.executors.contract import AllocationFailed
 from penstock.executors.multiprocess.messages import LinkSpec
+from penstock.executors.multiprocess.page import Page
 from penstock.shm.arena import ArenaMap
 from penstock.shm.channel import EdgeOptions
 from penstock.shm.doorbell import Doorbell
@@ -45,6 +46,7 @@ class Party:
     bell: Doorbell
     family: str
     lanes: int = 0
+    page: Page | None = None
     links_out: list[Link] = field(default_factory=list)
     links_in: list[Link] = field(default_factory=list)
 
@@ -101,7 +103,7 @@ class Wiring:
         sweep()
         self._owner = Owner(what)
         self._parties: list[Party] = []
-        self._rings = 0
+        self._rings = self._pages = 0
         self._families = 0
         self.bell: TrioDoorbell = TrioDoorbell.create()
         self.engine: Party = self._add("engine", self.bell)
@@ -151,6 +153,22 @@ class Wiring:
         reader.links_in.append(link)
         return link
 
+    def page(self, party: Party, inputs: int, outputs: int) -> Page:
+        """The page of a worker with so many edges; the same for each worker in its place.
+
+        Raises:
+            AllocationFailed: /dev/shm has no room for it.
+        """
+        if party.page is None:
+            what = f"the page of the worker of node {party.name}"
+            try:
+                segment = self._owner.create(f"p{self._pages}", Page.bytes_for(inputs, outputs), what=what)
+            except OutOfSharedMemory as error:
+                raise AllocationFailed(str(error)) from error
+            self._pages += 1
+            party.page = Page.format(segment, inputs, outputs)
+        return party.page
+
     def sender(self, link: Link) -> TrioSender:
         """The engine's end of a link that it writes."""
         kind = TrioFeedbackSender if link.options.feedback else TrioSender
@@ -182,6 +200,13 @@ class Wiring:
             link.ring.reader_lost()
             link.writer.bell.ring()
 
+    def wake_neighbours(self, party: Party) -> None:
+        """A process is gone, and another one takes its place: some of them may sleep on what it did not get to say."""
+        for link in party.links_out:
+            link.reader.bell.ring()
+        for link in party.links_in:
+            link.writer.bell.ring()
+
     def release(self, party: Party) -> None:
         """Remove a party whose process is gone, with its links. Idempotent."""
         if party not in self._parties:
@@ -195,6 +220,8 @@ class Wiring:
                 self._pool.release_lane(link.options.lane)
             link.writer.links_out.remove(link)
             self._owner.release(link.ring.segment)
+        if party.page is not None:
+            self._owner.release(party.page.segment)
         self._owner.release_family(party.family)
         self._arenas.pop(party.family, None)
         party.bell.close()

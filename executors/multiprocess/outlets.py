@@ -1,0 +1,146 @@
+"""The output edges of a worker: which ports they belong to, and how a datum is published on all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from penstock.executors.codec import Codec
+from penstock.executors.contract import NodeExecution, RuntimeData
+from penstock.executors.host import NodeHost
+from penstock.executors.multiprocess.messages import LinkSpec
+from penstock.executors.multiprocess.replay import NotRepeated, Repeats
+from penstock.executors.translate import contract_error
+from penstock.shm.blocking import FeedbackSender, Sender
+from penstock.shm.channel import EdgeOptions
+from penstock.shm.doorbell import Doorbell
+from penstock.shm.errors import Interrupted, PeerLost, SharedMemoryError
+from penstock.shm.ring import Ring
+from penstock.shm.segment import Segment
+from penstock.shm.slab import SlabPool
+
+__all__ = ["Outlet", "Outlets", "Route", "options_of", "ring_of"]
+
+
+class Outlet:
+    """An output ring with its codec."""
+
+    def __init__(self, spec: LinkSpec, bell: Doorbell, pool: SlabPool) -> None:
+        self.spec = spec
+        kind = FeedbackSender if spec.feedback else Sender
+        self.sender: Sender = kind(ring_of(spec), pool, bell, Doorbell(*spec.peer_bell), options_of(spec))
+        self.codec = Codec(spec.name)
+
+
+Route: TypeAlias = list[tuple[Outlet, int]]
+"""The edges of a port, each with the number of the port that its records say."""
+
+
+class Outlets:
+    """All output edges of a worker's node.
+
+    Attributes:
+        routes: by port.
+        publish: `publish(route, data)` puts a datum on every edge of a port, waiting for room. Of a successor it keeps
+            back what was published before, until all of that has come again.
+    """
+
+    def __init__(self, host: NodeHost, specs: Sequence[LinkSpec], bell: Doorbell, pool: SlabPool) -> None:
+        self._node_id = host.ctx.node_id
+        self._outputs = host.outputs
+        self.all: list[Outlet] = [Outlet(spec, bell, pool) for spec in specs]
+        self.routes: dict[str, Route] = {port: self._route(port, number) for number, port in enumerate(host.outputs)}
+        self.publish: Callable[[Route, RuntimeData], None] = self._publish
+        self._repeats: Repeats | None = None
+
+    @property
+    def senders(self) -> list[Sender]:
+        return [outlet.sender for outlet in self.all]
+
+    @property
+    def ended(self) -> bool:
+        """Whether there are edges, and a predecessor has ended them all; of feedback, somebody else may have."""
+        own = [outlet for outlet in self.all if not outlet.spec.feedback]
+        return bool(own) and all(outlet.sender.ring.ended for outlet in own)
+
+    def end(self) -> None:
+        """Nothing follows."""
+        for outlet in self.all:
+            outlet.sender.end()
+
+    def keep_back(self, counts: Sequence[int]) -> None:
+        """Of a successor: so many outputs of each edge will come again."""
+        if any(counts):
+            self._repeats = Repeats(self.senders, counts)
+            self.publish = self._publish_what_is_new
+
+    def forget_repeats(self) -> None:
+        """What was to come again will not: the datum that it came from is set aside."""
+        self._repeats = None
+        self.publish = self._publish
+
+    def check_repeats(self) -> None:
+        """See that everything has come again that was to.
+
+        Raises:
+            NodeExecution: it has not, so the node gives something else than before the crash.
+        """
+        if self._repeats is not None:
+            try:
+                self._repeats.check_all_came()
+            except NotRepeated as error:
+                raise self._not_repeated(error) from None
+
+    def _publish(self, route: Route, data: RuntimeData) -> None:
+        message = None
+        for outlet, number in route:
+            if message is None:
+                message = outlet.codec.encode(data, port=number)
+            try:
+                if not outlet.sender.offer(message):
+                    outlet.sender.send(message)
+            except (Interrupted, PeerLost):
+                raise
+            except SharedMemoryError as error:
+                raise self._edge_error(error, outlet.spec.name) from error
+
+    def _publish_what_is_new(self, route: Route, data: RuntimeData) -> None:
+        repeats = self._repeats
+        assert repeats is not None
+        try:
+            new = [
+                (outlet, number)
+                for outlet, number in route
+                if not repeats.keeps_back(outlet.sender, outlet.codec.encode(data, port=number))
+            ]
+        except NotRepeated as error:
+            raise self._not_repeated(error) from None
+        if not repeats:
+            self.forget_repeats()
+        self._publish(new, data)
+
+    def _not_repeated(self, error: NotRepeated) -> NodeExecution:
+        text = f"{error}: it is no function of its inputs alone, so `delivery: replay` is not for it"
+        return NodeExecution(self._node_id, text)
+
+    def _edge_error(self, error: SharedMemoryError, edge: str) -> NodeExecution:
+        """An error of an edge, with its name; what it means is in the text, as the engine gets no more than that."""
+        said = contract_error(error, edge).message
+        return NodeExecution(self._node_id, said if edge in said else f"edge {edge}: {said}")
+
+    def _route(self, port: str, number: int) -> Route:
+        return [
+            (outlet, number if outlet.spec.port is None else 0)
+            for outlet in self.all
+            if outlet.spec.port in {None, port}
+        ]
+
+
+def ring_of(spec: LinkSpec) -> Ring:
+    return Ring(Segment.attach(spec.ring))
+
+
+def options_of(spec: LinkSpec) -> EdgeOptions:
+    return EdgeOptions(
+        name=spec.name, lane=spec.lane, max_bytes=spec.max_bytes, timeout_s=spec.timeout_s, wait=spec.wait
+    )

@@ -1,0 +1,92 @@
+"""A worker's page: words in shared memory that say what its node is at, and what a successor has to know.
+
+The page belongs to the engine, so it survives the worker. The words are the worker's, but for those of the engine;
+reading them costs the worker nothing. The journal (see `journal`) has a part of them:
+
+    IN_HAND, bases of IN_HAND, one for each output
+    ACTIVE, then two commits: LOG_COUNT, BLOB_BYTES, positions of the inputs, bases of the outputs
+    two logs, of a byte for each input that was taken since the commit
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from penstock.shm.errors import CorruptSegment
+from penstock.shm.segment import Segment
+
+__all__ = ["LONGEST_LOG", "Page", "PageWord"]
+
+_MAGIC: Final = int.from_bytes(b"PSTKPAG1", "little")
+_JOURNAL: Final = 32
+LONGEST_LOG: Final = 4096
+"""Inputs that may be taken between two commits."""
+
+
+class PageWord:
+    """Indices of the u64 words."""
+
+    MAGIC, INPUTS, OUTPUTS = 0, 1, 2
+    PROCESSED, BUSY_NS, SINCE_NS, SET_ASIDE = 8, 9, 10, 11
+    """Data given to the node, time in it, when it was given the last one (monotonic), data that were set aside."""
+    CONTROL: Final = 16
+    """Lines that the engine has sent since the start; the engine's."""
+    IN_HAND, ACTIVE = 24, 25
+
+
+class Commit:
+    """Indices of the words of one of the two commits."""
+
+    __slots__ = ("bases", "blob_bytes", "log", "log_count", "positions")
+
+    def __init__(self, at: int, inputs: int, log: memoryview) -> None:
+        self.log_count: int = at
+        self.blob_bytes: int = at + 1
+        self.positions: int = at + 2
+        self.bases: int = at + 2 + inputs
+        self.log: memoryview = log
+
+
+class Page:
+    """The mapped page.
+
+    Attributes:
+        words: all of it, u64.
+        in_hand_bases: where the bases of IN_HAND begin.
+        commits: the two.
+    """
+
+    def __init__(self, segment: Segment) -> None:
+        """Map a page that exists.
+
+        Raises:
+            CorruptSegment: it is none.
+        """
+        self.segment = segment
+        self.words: memoryview = segment.view[: len(segment.view) // 8 * 8].cast("Q")
+        if self.words[PageWord.MAGIC] != _MAGIC:
+            raise CorruptSegment(f"segment {segment.name} is no page of a worker")
+        inputs, outputs = self.words[PageWord.INPUTS], self.words[PageWord.OUTPUTS]
+        if self.bytes_for(inputs, outputs) > len(segment.view):
+            raise CorruptSegment(f"segment {segment.name} is too small for {inputs} inputs and {outputs} outputs")
+        self.in_hand_bases: int = _JOURNAL
+        at = _JOURNAL + outputs
+        size = 2 + inputs + outputs
+        logs_at = (at + 2 * size) * 8
+        self.commits: tuple[Commit, Commit] = (
+            Commit(at, inputs, segment.view[logs_at : logs_at + LONGEST_LOG]),
+            Commit(at + size, inputs, segment.view[logs_at + LONGEST_LOG : logs_at + 2 * LONGEST_LOG]),
+        )
+
+    @staticmethod
+    def bytes_for(inputs: int, outputs: int) -> int:
+        """The size of the page of a worker with so many edges."""
+        return (_JOURNAL + outputs + 2 * (2 + inputs + outputs)) * 8 + 2 * LONGEST_LOG
+
+    @classmethod
+    def format(cls, segment: Segment, inputs: int, outputs: int) -> Page:
+        """Make a page of a fresh segment."""
+        words = segment.view[: len(segment.view) // 8 * 8].cast("Q")
+        words[PageWord.INPUTS], words[PageWord.OUTPUTS] = inputs, outputs
+        words[PageWord.MAGIC] = _MAGIC
+        return cls(segment)
