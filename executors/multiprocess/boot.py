@@ -86,7 +86,7 @@ def main() -> int:
 
 
 if sys.version_info[:2] >= PYTHON:
-    sys.meta_path.insert(0, _Finder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _Finder)
 
 if __name__ == "__main__":
     sys.exit(main())

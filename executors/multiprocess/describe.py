@@ -82,7 +82,7 @@ def _said(annotation: Any) -> Json:
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return ["literal", *(member.value for member in annotation)]
     if annotation in _CONTAINERS.values():
-        return annotation.__name__
+        return str(annotation.__name__)
     if origin in _CONTAINERS.values():
         return [origin.__name__, *("..." if one is Ellipsis else _said(one) for one in arguments)]
     return "any"
@@ -95,6 +95,6 @@ def annotation_of(said: Json) -> Any:
     assert isinstance(said, list)
     word, within = said[0], said[1:]
     if word == "literal":
-        return Literal[tuple(within)]  # type: ignore[valid-type]
+        return Literal[tuple(within)]
     kinds = tuple(Ellipsis if one == "..." else annotation_of(one) for one in within)
     return Union[kinds] if word == "union" else _CONTAINERS[str(word)][kinds]  # noqa: UP007  made here
