@@ -99,7 +99,7 @@ class Assembly:
             if node.in_worker:
                 name = node.import_name
                 spec = NodeSpec(node.node_id, name, dict(node.params), self.session_id)
-                options = WorkerOptions(node.decl.init_timeout_s, grace_s, on_output)
+                options = WorkerOptions(node.decl.init_timeout_s, grace_s, on_output, surroundings=node.surroundings)
                 self._launches[node.node_id] = Launch(wiring, spec, {}, options)
 
     def _make_links(self, wiring: Wiring) -> None:

@@ -14,6 +14,7 @@ from penstock.engine.nodes import BUILTIN
 from penstock.engine.pipeline import POLICIES, EdgeDecl, NodeDecl, Pipeline, PortRef
 from penstock.engine.plan import Cycle, Plan, PlannedEdge, PlannedNode, PlannedPort, accepted_types
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
+from penstock.engine.surroundings import surroundings_of
 from penstock.executors.contract import DataType, ExecutorType, Json, ServiceError
 from penstock.shm.patience import WAIT_MODES
 from penstock.shm.ring import LARGEST_CAPACITY
@@ -83,8 +84,14 @@ class _Checker:
             self._problem(decl, "there is a node of this name already: names are unique")
             return
         self._nodes[decl.node_id] = None
+        surroundings, unfit = surroundings_of(decl, decl.folder)
+        for text in unfit:
+            self._problem(decl, text)
+        if unfit:
+            return
+        is_elsewhere = surroundings.python is not None and not self._only_native
         try:
-            found = self._catalogue.find(decl)
+            found = self._catalogue.find_elsewhere(decl, surroundings) if is_elsewhere else self._catalogue.find(decl)
         except ServiceError as error:
             self._problem(decl, error.message)
             return
@@ -115,6 +122,7 @@ class _Checker:
                 outputs,
                 found.signature.is_source,
                 delivery,
+                surroundings,
             )
 
     def _place(self, decl: NodeDecl, found: FoundType) -> tuple[ExecutorType, bool]:
@@ -131,6 +139,8 @@ class _Checker:
             self._problem(decl, f"{found.shown_name} can not be found by a worker: define it at the top of a module")
         if in_worker and decl.thread:
             self._problem(decl, "`thread` is for native nodes: a worker is a process of its own")
+        if decl.surroundings and not in_worker:
+            self._problem(decl, "`python`, `env` and `cwd` are for nodes on the multiprocess executor")
         if decl.limits and (in_worker or not is_wasm):
             self._problem(decl, "`limits` are for nodes on the wasm executor")
         return executor, in_worker

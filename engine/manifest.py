@@ -37,7 +37,16 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from penstock.engine.parameters import REQUIRED, Parameter
-from penstock.engine.pipeline import DeliveryDecl, EdgeDecl, NodeDecl, Pipeline, PortRef, executor_of, parse_chain
+from penstock.engine.pipeline import (
+    DeliveryDecl,
+    EdgeDecl,
+    NodeDecl,
+    Pipeline,
+    PortRef,
+    SurroundingsDecl,
+    executor_of,
+    parse_chain,
+)
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
 from penstock.executors.contract import ExecutorType, Validation
 from penstock.executors.router import Routes
@@ -47,7 +56,9 @@ __all__ = ["load"]
 
 _TOP = {"penstock", "name", "nodes", "edges", "inputs", "outputs", "parameters", "executors", "wait"}
 _DELIVERY = {"delivery", "restart", "max_redeliveries", "snapshot_every"}
-_NODE = {"type", "params", "executor", "thread", "init_timeout", "limits", "on_error", "timeout"} | _DELIVERY
+_SURROUNDINGS = {"python", "env", "cwd"}
+_NODE = {"type", "params", "executor", "thread", "init_timeout", "limits", "on_error", "timeout"}
+_NODE |= _DELIVERY | _SURROUNDINGS
 _PARAMETER = {"default"}
 _EDGE = {"from", "to", "capacity", "max_bytes", "max_age", "timeout", "policy", "feedback"}
 
@@ -165,6 +176,11 @@ class _Reader:
                 self._typed(said, "timeout", (int, float), None, "a number of seconds"),
                 where,
                 {str(name): self._where(params, name) for name in params},
+                SurroundingsDecl(
+                    self._typed(said, "python", str, None, "the path of an interpreter, or its name"),
+                    {str(name): _plain(value) for name, value in self._mapping(said, "env").items()},
+                    self._typed(said, "cwd", str, None, "the path of a folder"),
+                ),
             )
         )
 

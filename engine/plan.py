@@ -9,6 +9,7 @@ from typing import ClassVar
 from penstock.engine.pipeline import EdgeDecl, NodeDecl
 from penstock.executors.contract import DataType, ExecutorType, Json
 from penstock.executors.multiprocess.delivery import Delivery
+from penstock.executors.multiprocess.surroundings import Surroundings
 from penstock.executors.registry import NodeFactory
 
 __all__ = ["Cycle", "Plan", "PlannedEdge", "PlannedNode", "PlannedPort", "accepted_types"]
@@ -31,6 +32,7 @@ class PlannedNode:
     outputs: Mapping[str, str]
     is_source: bool
     delivery: Delivery
+    surroundings: Surroundings = field(default_factory=Surroundings)
     edges_in: list[PlannedEdge] = field(default_factory=list)
     edges_out: list[PlannedEdge] = field(default_factory=list)
 

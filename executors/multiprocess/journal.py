@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from penstock.executors.multiprocess.page import LONGEST_LOG, Page, PageWord
 from penstock.executors.state import decode_state, encode_state
-from penstock.shm.channel import ReceiveEnd, SendEnd
+from penstock.shm.channel import FeedbackEnd, ReceiveEnd, SendEnd
 from penstock.shm.errors import CorruptSegment
 from penstock.shm.fence import fence_stores
 from penstock.shm.ring import Policy
@@ -99,7 +99,8 @@ class StatelessJournal:
         self._inputs = inputs
         self._acknowledge: list[Callable[[], None]] = [receiver.acknowledge for receiver in inputs]
         self._places = list(enumerate(outputs, page.in_hand_bases))
-        one = len(outputs) == 1 and outputs[0].ring.ring.policy is not Policy.DROP_NEWEST
+        refuses = any(isinstance(end, FeedbackEnd) or end.ring.ring.policy is Policy.DROP_NEWEST for end in outputs)
+        one = len(outputs) == 1 and not refuses
         self._only = outputs[0].ring if one else None
         self._in_hand = self._found()
         self.repeated: list[int] = [0] * len(outputs)
