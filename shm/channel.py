@@ -271,6 +271,15 @@ class ReceiveEnd:
         ring.advance()
         return Record(header, payload, tail)
 
+    def take_again(self) -> Record | None:
+        """As `take`, what a predecessor had in hand: however old it is by now, and stale or not."""
+        ring = self.ring
+        keeps, ring.keeps_all = ring.keeps_all, True
+        try:
+            return self.take()
+        finally:
+            ring.keeps_all = keeps
+
     def receive_nowait(self) -> Record:
         """The next message.
 

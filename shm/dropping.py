@@ -179,6 +179,7 @@ class DroppingReader:
 
     Attributes:
         next: the sequence of the record that `peek` gave, or the position behind the last one.
+        keeps_all: discard nothing.
         contents_at: where the contents of its slot begin.
     """
 
@@ -200,6 +201,7 @@ class DroppingReader:
         self._received: int = self.words[Word.RECEIVED + (packed & 1)]
         if self._received > self.next:
             raise CorruptSegment(f"ring {ring.segment.name}: {self._received} received of {self.next}")
+        self.keeps_all: bool = False
         self._max_age_ns = max_age_ns
         self._in_hand = False
         claimed = self.words[Word.CLAIM]
@@ -241,7 +243,7 @@ class DroppingReader:
             at = ring.places[slot]
             self.contents_at = at + HEADER_BYTES
             header = read_header(ring.view, at, self.next)
-            if not self._is_stale(header):
+            if self.keeps_all or not self._is_stale(header):
                 return header
             self._leave()
 

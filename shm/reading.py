@@ -39,6 +39,7 @@ class RingReader:
 
     Attributes:
         next: the sequence of the next record.
+        keeps_all: discard nothing.
         contents_at: where the contents of the slot begin whose header `peek` gave.
     """
 
@@ -69,6 +70,7 @@ class RingReader:
         self._places = ring.region(region)
         self._capacity = len(self._places)
         self._head = self.next
+        self.keeps_all: bool = False
         self._max_age_ns = max_age_ns
         self._on_discard = on_discard
         self._discarded: int = self.words[_DISCARDED + (self.next & 1)]
@@ -152,7 +154,7 @@ class RingReader:
             if stale_below > head:
                 raise CorruptSegment(f"everything below {stale_below} is stale, and the writer is at {head}")
             self._head = position + 1 if max_age_ns else known  # so that each record's age is looked at
-            if position >= stale_below and not max_age_ns:
+            if (position >= stale_below and not max_age_ns) or self.keeps_all:
                 return True
             header = read_header(self._view, self._places[position % self._capacity], position)
             if position >= stale_below and monotonic_ns() - header[_PUBLISHED_NS] <= max_age_ns:

@@ -166,7 +166,7 @@ class WorkerLoop:
             if number == FLUSH:
                 return
             link = self._inputs[number]
-            record = link.receiver.take()
+            record = link.receiver.take_again()
             if record is None:
                 raise CorruptSegment(f"edge {link.spec.name}: an input that was taken is not there any more")
             self._handle_noted(self._journal, link, record)
