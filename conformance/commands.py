@@ -75,6 +75,7 @@ def conformance() -> None:
 @click.option("--latency-budget-ms", type=click.FloatRange(min=0), default=2.0, show_default=True)
 @click.option("--repeat", type=click.IntRange(min=1), default=1, show_default=True, help="Runs of each check.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of everything random.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes that share the checks; 2, if there are CPUs.")
 @click.option("--isolate", type=click.Choice(["process", "ns", "none"]), default="process", show_default=True)
 @click.option("--report-dir", type=click.Path(file_okay=False), help="Write the reports here; else nothing is written.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output, and nothing else there.")
@@ -145,6 +146,7 @@ def _options(options: dict[str, Any]) -> Options:
         time_scale=factor,
         latency_budget_ms=options["latency_budget_ms"] if options["latency"] == "enforce" else None,
         isolate=options["isolate"],
+        **({"jobs": options["jobs"]} if options["jobs"] else {}),
     )
 
 

@@ -207,8 +207,10 @@ class DataBridgeHandle(Handle):
         while True:
             try:
                 yield _datum(await self.call("iteration", _caught(step)), "iteration")
-            except (EndOfStream, BridgeClosed):
+            except EndOfStream:
                 return
+            except BridgeClosed as error:
+                raise Failure("iteration ends when the bridge is closed and drained", described(error)) from None
 
     async def close(self) -> None:
         await self.call("close", self.method("close"), bound_s=self.around.cleanup_s)

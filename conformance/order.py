@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -27,7 +25,7 @@ class Order:
         journal: where the child writes.
         requirements: ids to check.
         done: items of earlier children.
-        blocked: requirements that hung or crashed an earlier child.
+        claims: the folder of the run's `Claims`.
         path: where the adapter may be found beside what is installed.
         smoke: "call": make everything, and call it; "make": make and close it; "no": an earlier child has done it.
     """
@@ -36,7 +34,7 @@ class Order:
     journal: str
     requirements: list[str]
     done: list[str] = field(default_factory=list)
-    blocked: list[str] = field(default_factory=list)
+    claims: str = ""
     seed: int = 1
     scale: float | None = None
     repeat: int = 1
@@ -80,12 +78,3 @@ def load_adapter(name: str) -> Adapter:
     if problems:
         raise AdapterError(f"the capabilities of {name}: {'; '.join(problems)}")
     return adapter
-
-
-def make_importable(folders: list[str]) -> None:
-    """Let an adapter in the working folder be found; the suite and what it needs are imported by now."""
-    for folder in reversed(folders):
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
-    inherited = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    os.environ["PYTHONPATH"] = os.pathsep.join([*inherited, *(item for item in folders if item not in inherited)])

@@ -10,7 +10,7 @@ import trio
 from penstock.conformance.expect import Failure, described
 from penstock.executors.contract import EndOfStream, ServiceError
 
-__all__ = ["Pending", "cancelled_at_each_step"]
+__all__ = ["Pending", "cancelled_at", "cancelled_at_each_step"]
 
 T = TypeVar("T")
 
@@ -81,14 +81,14 @@ async def cancelled_at_each_step(
         At how many steps it was cancelled.
     """
     for step in range(1, most + 1):
-        ended = await _cancelled_at(call, step)
+        ended = await cancelled_at(call, step)
         await after(ended)
         if ended:
             return step - 1
     return most
 
 
-async def _cancelled_at(call: Callable[[], Awaitable[Any]], step: int) -> bool:
+async def cancelled_at(call: Callable[[], Awaitable[Any]], step: int) -> bool:
     """Whether it came to its end although it was to be cancelled at this step."""
     ended = False
     scope = trio.CancelScope()

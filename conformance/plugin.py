@@ -14,9 +14,11 @@ import pytest
 from penstock.conformance import evidence
 from penstock.conformance.adapter import Adapter
 from penstock.conformance.checking import applicability, marking_of
+from penstock.conformance.claims import Claims
+from penstock.conformance.importing import make_importable
 from penstock.conformance.journal import Journal
 from penstock.conformance.lab import Settings
-from penstock.conformance.order import AdapterError, Order, load_adapter, make_importable
+from penstock.conformance.order import AdapterError, Order, load_adapter
 from penstock.conformance.requirements import CATALOGUE
 from penstock.conformance.results import Outcome
 from penstock.conformance.running import run_check
@@ -53,7 +55,7 @@ class _Session:
         self.journal = Journal(order.journal)
         self.adapter: Adapter | None = None
         self.settings = Settings(order.seed)
-        self.stuck = set(order.blocked)
+        self.claims = Claims(order.claims)
         self.left: set[str] | None = None
         """The items that are still to be done; None before they are known."""
 
@@ -117,6 +119,10 @@ class _Session:
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
         """Run the check; the journal gets the truth, pytest the exception."""
+        assert self.left is not None
+        self.left.discard(pyfuncitem.nodeid)
+        if not self.claims.take(pyfuncitem.nodeid):
+            return True  # another lane has it
         params: Any = pyfuncitem.callspec.params
         kind, turn = params["lab"]
         requirement = self._requirement(pyfuncitem)
@@ -128,8 +134,6 @@ class _Session:
         bound_s, standstill_s = marking_of(pyfuncitem.obj).budget_s * scale * _BACKSTOP, _STANDSTILL_S * scale
         with Watchdog(bound_s, standstill_s, self._last_words) as watchdog:
             error = self._run(pyfuncitem, requirement, kind, turn, watchdog.beat)
-        assert self.left is not None
-        self.left.discard(pyfuncitem.nodeid)
         if error is not None and self.order.repeat == 1:
             raise error
         return True
@@ -146,7 +150,7 @@ class _Session:
         settings = Settings(
             self.settings.seed + turn, self.settings.scale, self.settings.latency_budget_ms, self.settings.adapter
         )
-        blocker = next((name for name in _before(requirement) if name in self.stuck), None)
+        blocker = min(_before(requirement) & self.claims.stuck(), default=None)
         if blocker:
             fields = {"requirement": requirement, "check": item.function.__name__, "kind": str(kind or "")}
             said = f"{blocker}, on which this stands, hangs or crashes"
@@ -155,7 +159,7 @@ class _Session:
             return None
         result_, error = run_check(item.obj, self.adapter, settings, kind, turn, beat)
         if result_.outcome is Outcome.HANG:
-            self.stuck.add(requirement)
+            self.claims.add_stuck(requirement)
         self.journal.write("end", item=item.nodeid, result=result_.as_json())
         return error
 

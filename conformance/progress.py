@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Self
 
 from penstock.conformance.results import Outcome, Result
@@ -11,15 +12,20 @@ __all__ = ["Progress"]
 
 
 class Progress:
-    """Counts results as they come."""
+    """Counts results as they come, from whatever thread."""
 
     def __init__(self, name: str, *, quiet: bool) -> None:
         self._name = name
         self._shown = not quiet and sys.stderr.isatty()
         self._done = 0
         self._failed = 0
+        self._lock = threading.Lock()
 
     def __call__(self, result: Result) -> None:
+        with self._lock:
+            self._count(result)
+
+    def _count(self, result: Result) -> None:
         self._done += 1
         self._failed += result.outcome.failed or result.outcome is Outcome.ERROR
         if self._shown:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,15 @@ class Vectors:
     def one(self, name: str) -> RuntimeData:
         """A datum of the type "audio", "text", "tensor" or "json"."""
         made: RuntimeData = getattr(self, name)()
+        made.meta = {"of": "the suite", "more": [1, None, {"ä": 2.5}]}
         return made
+
+    def of_each_kind(self, names: Collection[str]) -> Iterator[tuple[str, RuntimeData]]:
+        """All the corners below, of these types."""
+        corners = {"audio": self.odd_audio, "text": self.texts, "tensor": self.tensors, "json": self.jsons}
+        for name in names:
+            for what, datum in corners[name]():
+                yield f"{name}, {what}", datum
 
     def odd_audio(self) -> Iterator[tuple[str, RuntimeData]]:
         """NaN payloads, minus zero, denormals, infinities; patterns; and the contract's own fixture of zeros."""
@@ -67,6 +75,11 @@ class Vectors:
         yield "a seeded pattern", self.audio(samples=np.frombuffer(self.raw(4096), "<f4"))
         yield "the fixture of 1024 zeros", self.audio(samples=np.zeros(1024, "<f4"))
         yield "1 MiB", self.audio(1 << 18)
+        for channels, name in ((2, "<i2"), (3, "<f8"), (6, "<f4"), (8, "<i4")):
+            yield (
+                f"{channels} channels of {name}",
+                self.audio(channels=channels, samples=np.arange(1, 481).astype(name)),
+            )
 
     def tensors(self) -> Iterator[tuple[str, RuntimeData]]:
         for name in ("u1", "i1", "<u2", "<i4", "<u8", "<f2", "<f4", "<f8", "<c16", "?", ">i4", ">f8"):
@@ -74,6 +87,7 @@ class Vectors:
             count = 24
             array = np.arange(count) % 2 == 0 if name == "?" else np.arange(1, count + 1).astype(dtype)
             yield f"dtype {name}", self.tensor(array.reshape(2, 3, 4))
+        yield "NaN payloads, -0.0 and denormals", self.tensor(np.tile(_ODD_FLOATS, (5, 1)))
         yield "0 dimensions", self.tensor(np.array(3.5))
         yield "5 dimensions", self.tensor(np.arange(32, dtype="<i2").reshape(2, 2, 2, 2, 2))
         yield "shape (0, 3)", self.tensor(np.zeros((0, 3), "<f4"))
@@ -85,6 +99,7 @@ class Vectors:
             yield f"{size} bytes", self.text("abcdefghij"[: min(size, 10)] * (size // 10) + "x" * (size % 10))
         yield "1 MiB", self.text("0123456789abcdef" * (1 << 16))
         yield "several scripts", self.text("aé漢字🎧\u0000\n" * 9)
+        yield "what editors change", self.text("\ufeffe\u0301\r\n\ta\r  \u00a0\u2028 ")
 
     def jsons(self) -> Iterator[tuple[str, RuntimeData]]:
         yield "order of keys", self.json({"z": 1, "a": 2, "m": [1, {"k": None}]})

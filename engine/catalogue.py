@@ -19,7 +19,7 @@ from penstock.executors.contract import Json, Validation
 from penstock.executors.host import Signature, signature_of
 from penstock.executors.registry import NodeFactory, NodeRegistry, type_name
 
-__all__ = ["Catalogue", "FoundType"]
+__all__ = ["Catalogue", "FoundType", "settle"]
 
 
 @dataclass(slots=True)
@@ -102,7 +102,7 @@ class Catalogue:
             parameter = found.signature.parameters.get(name)
             try:
                 folder = decl.folders.get(name, decl.folder or self._folder)
-                settled[name] = _settle(value, parameter, folder)
+                settled[name] = settle(value, parameter, folder)
             except msgspec.ValidationError as error:
                 text = str(error).replace("`", "")
                 problems.append(self._problem(decl, name, f"parameter {name!r}: {text[:1].lower()}{text[1:]}"))
@@ -131,7 +131,7 @@ class Catalogue:
         return Problem(decl.param_where.get(name, decl.where), f"node {decl.node_id!r}: {text}")
 
 
-def _settle(value: Any, parameter: inspect.Parameter | None, folder: str) -> Json:
+def settle(value: Any, parameter: inspect.Parameter | None, folder: str) -> Json:
     """A value of the parameter's own type, as JSON says it.
 
     Raises:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from penstock.engine.catalogue import Catalogue, FoundType
 from penstock.engine.cycles import find_cycles
 from penstock.engine.delivery import delivery_of
+from penstock.engine.faults import problems_of_faults
 from penstock.engine.flatten import NAME, flatten
 from penstock.engine.nodes import BUILTIN
 from penstock.engine.pipeline import POLICIES, EdgeDecl, NodeDecl, Pipeline, PortRef
@@ -100,6 +101,8 @@ class _Checker:
             self._problem(decl, f"init_timeout is a number of seconds above 0, not {decl.init_timeout_s!r}")
         delivery, unfit = delivery_of(decl.delivery, found)
         for text in unfit:
+            self._problem(decl, text)
+        for text in problems_of_faults(decl, found, in_worker=in_worker):
             self._problem(decl, text)
         inputs, outputs = self._ports(decl, found, params) if len(self._problems) == before else ({}, {})
         if len(self._problems) == before:

@@ -76,6 +76,8 @@ class NodeDecl:
     init_timeout_s: float = 60.0
     limits: dict[str, Any] = field(default_factory=dict)
     delivery: DeliveryDecl = field(default_factory=DeliveryDecl)
+    on_error: str = "fail"
+    timeout_s: float | None = None
     where: Where = field(default_factory=Where)
     param_where: dict[str, Where] = field(default_factory=dict)
     folder: str = ""
@@ -187,6 +189,8 @@ class Pipeline:
         restart: Mapping[str, Json] | None = None,
         max_redeliveries: int | str | None = None,
         snapshot_every: int | None = None,
+        on_error: str = "fail",
+        timeout_s: float | None = None,
     ) -> Self:
         """Add a node.
 
@@ -207,6 +211,10 @@ class Pipeline:
                 `max_backoff` (10 s).
             max_redeliveries: how often one datum may be in its hands when its worker dies: 3, or "unlimited".
             snapshot_every: inputs between two snapshots at most; half of what an edge holds, if left out.
+            on_error: what becomes of a datum that the node fails on: `fail` (the run fails), `skip` (it is counted and
+                goes no further), or `dead_letter` (likewise, and `RunOptions.on_dead_letter` gets it with its error).
+            timeout_s: of one call of an async node or of one in a thread, without its waits for room; past that the
+                node has failed.
 
         Raises:
             Validation: a name, a type or an executor is none.
@@ -228,6 +236,8 @@ class Pipeline:
                 init_timeout_s,
                 dict(limits or {}),
                 DeliveryDecl(delivery, dict(restart or {}), max_redeliveries, snapshot_every),
+                on_error,
+                timeout_s,
                 where,
             )
         )

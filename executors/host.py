@@ -11,7 +11,15 @@ from typing import Any, get_args
 from penstock.executors.contract import Json, NodeContext, NodeExecution, RuntimeData
 from penstock.executors.registry import NodeFactory
 
-__all__ = ["NodeHost", "Signature", "exactly_one", "outputs", "signature_of", "wants_nothing"]
+__all__ = [
+    "NodeHost",
+    "Signature",
+    "configurable",
+    "exactly_one",
+    "outputs",
+    "signature_of",
+    "wants_nothing",
+]
 
 
 class Signature:
@@ -77,6 +85,24 @@ def signature_of(factory: NodeFactory) -> Signature:
     return Signature(factory)
 
 
+def configurable(factory: NodeFactory) -> Signature | None:
+    """The parameters that can be changed while a node runs: those of a function, or of a class's `configure`.
+
+    A `configure(self, **params)` takes what the constructor takes.
+    """
+    own = signature_of(factory)
+    if own.is_function:
+        return own
+    method = getattr(factory, "configure", None)
+    if method is None:
+        return None
+    signature = signature_of(method)
+    if signature.takes_any:
+        signature.parameters = {**own.parameters, **signature.parameters}
+        signature.takes_any = own.takes_any
+    return signature
+
+
 class _FunctionNode:
     """A plain function as a node."""
 
@@ -105,6 +131,7 @@ class NodeHost:
         self.ctx = ctx
         signature = signature_of(factory)
         self._params = ctx.params
+        self._function = factory if signature.is_function else None
         self.node: Any = (
             _FunctionNode(factory, signature) if signature.is_function else factory(**signature.accepted(ctx.params))
         )
@@ -145,6 +172,22 @@ class NodeHost:
         method = getattr(self.node, "flush", None)
         return None if method is None else method()
 
+    def configure(self, params: Mapping[str, Json]) -> Any:
+        """Other parameters for the node; a function has them with its next datum."""
+        if isinstance(self.node, _FunctionNode):
+            return None
+        signature = configurable(type(self.node))
+        return self.node.configure(**(params if signature is None else signature.accepted(params)))
+
+    def note(self, params: Mapping[str, Json]) -> None:
+        """Its parameters are changed from now on."""
+        self._params = self.ctx.params = {**self._params, **params}
+
+    def interrupt(self) -> Any:
+        """What the node holds back is stale."""
+        method = getattr(self.node, "interrupt", None)
+        return None if method is None else method()
+
     def snapshot(self) -> Any:
         return self.node.snapshot()
 
@@ -154,6 +197,11 @@ class NodeHost:
     def cleanup(self) -> Any:
         method = getattr(self.node, "cleanup", None)
         return None if method is None else method()
+
+    def is_async(self, name: str) -> bool:
+        """Whether a method of the node gives a coroutine or an async generator, as far as its definition says."""
+        method = self._function if name == "process" and self._function is not None else getattr(self.node, name, None)
+        return inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
 
 
 def outputs(result: Any) -> Iterable[RuntimeData]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, TypeAlias
 
@@ -20,8 +20,13 @@ Emit: TypeAlias = Callable[[str, RuntimeData], Awaitable[None]]
 """Where outputs go: `await emit(port, data)`, which waits while whoever reads them is behind."""
 
 
+_METHODS = ("initialize", "process", "ended", "flush", "produce", "configure", "interrupt", "cleanup")
 _CLOSING_S = 5.0
 """How long a generator of a node may take to close."""
+
+
+class _GivenUp(Exception):
+    """Raised in a thread that emits for a call that nobody listens to any more."""
 
 
 class _Gate:
@@ -37,7 +42,7 @@ class _Gate:
             with trio.CancelScope() as self._scope:
                 await self._emit(port, data)
                 return
-        raise RuntimeError("the run has ended")
+        raise _GivenUp
 
     def shut(self) -> None:
         self._is_shut = True
@@ -54,13 +59,14 @@ class LocalNode:
         Args:
             factory: its class or function.
             ctx: what it is told about itself.
-            thread: run its synchronous code in a worker thread, so that it does not hold up the other tasks.
+            thread: run its synchronous code in a worker thread, so that it does not hold up the other tasks. What is
+                async runs in the loop all the same.
 
         Raises:
             NodeExecution: its constructor failed.
         """
         self.node_id: str = ctx.node_id
-        self._thread = thread
+        self._gate: _Gate | None = None
         self._emitted: list[tuple[str, RuntimeData]] = []
         ctx.emit = self._note_emitted
         try:
@@ -68,48 +74,71 @@ class LocalNode:
         except Exception as error:
             raise node_error(ctx.node_id, error) from error
         self._main_port = self.host.outputs[0] if self.host.outputs else ""
+        self._threaded: dict[str, bool] = {name: thread and not self.host.is_async(name) for name in _METHODS}
+
+    @property
+    def in_thread(self) -> bool:
+        """Whether its calls run in a thread."""
+        return self._threaded["process"]
 
     async def initialize(self) -> None:
-        await self._plain(self.host.initialize)
+        await self._plain("initialize", self.host.initialize)
 
     async def process(
         self, data: RuntimeData, emit: Emit, port: str = "in", params: Mapping[str, Json] | None = None
     ) -> None:
         """Give the node one datum and emit all that it makes of it."""
-        await self._stream(lambda: self.host.process(data, port, params), emit)
+        await self._stream("process", lambda: self.host.process(data, port, params), emit)
 
     async def ended(self, port: str, emit: Emit) -> None:
         """Tell a node that wants to know it that an input has ended."""
         ended = self.host.ended
         if ended is not None:
-            await self._stream(lambda: ended(port), emit)
+            await self._stream("ended", lambda: ended(port), emit)
 
     async def flush(self, emit: Emit) -> None:
-        await self._stream(self.host.flush, emit)
+        await self._stream("flush", self.host.flush, emit)
 
     async def produce(self, emit: Emit) -> None:
         """Run a source until it has given everything."""
-        await self._stream(self.host.produce, emit)
+        await self._stream("produce", self.host.produce, emit)
 
     async def cleanup(self) -> None:
-        await self._plain(self.host.cleanup)
+        await self._plain("cleanup", self.host.cleanup)
+
+    async def configure(self, params: Mapping[str, Json]) -> None:
+        """Give the node other parameters; not while it is in a call."""
+        await self._plain("configure", lambda: self.host.configure(params))
+        self.host.note(params)
+
+    async def interrupt(self) -> None:
+        """Tell the node, if it wants to know, that what it has had is stale; not while it is in a call."""
+        await self._plain("interrupt", self.host.interrupt)
+
+    def give_up(self) -> None:
+        """Take nothing more from the call that runs in a thread; it goes on until it comes to its end."""
+        if self._gate is not None:
+            self._gate.shut()
 
     def _note_emitted(self, port: str, data: RuntimeData) -> None:
         if port not in self.host.outputs:
             raise ValueError(f"there is no output port {port!r}; there is {', '.join(self.host.outputs) or 'none'}")
         self._emitted.append((port, data))
 
-    async def _plain(self, call: Callable[[], Any]) -> None:
+    async def _plain(self, name: str, call: Callable[[], Any]) -> None:
         try:
-            result = await trio.to_thread.run_sync(call, abandon_on_cancel=True) if self._thread else call()
+            if self._threaded[name]:
+                (result,) = await trio.to_thread.run_sync(lambda: (call(),), abandon_on_cancel=True)
+            else:
+                result = call()
             if inspect.isawaitable(result):
                 await result
         except (Exception, SystemExit) as error:
             raise node_error(self.node_id, error) from error
 
-    async def _stream(self, call: Callable[[], Any], emit: Emit) -> None:
+    async def _stream(self, name: str, call: Callable[[], Any], emit: Emit) -> None:
         try:
-            if self._thread:
+            if self._threaded[name]:
                 await self._stream_in_thread(call, emit)
             else:
                 await self._stream_here(call, emit)
@@ -131,11 +160,16 @@ class LocalNode:
 
     async def _stream_in_thread(self, call: Callable[[], Any], emit: Emit) -> None:
         """A thread that is stuck can not be stopped: a cancelled run leaves it behind, and takes no more from it."""
-        gate = _Gate(emit)
+        self._gate = gate = _Gate(emit)
         try:
-            await trio.to_thread.run_sync(self._in_thread, call, gate.emit, abandon_on_cancel=True)
+            rest = await trio.to_thread.run_sync(self._in_thread, call, gate.emit, abandon_on_cancel=True)
+        except _GivenUp:
+            self._emitted.clear()
+            return
         finally:
             gate.shut()
+        for result in rest:
+            await self._emit_results(self._results(result), emit)
 
     async def _emit_results(self, results: AsyncGenerator[RuntimeData, None], emit: Emit) -> None:
         try:
@@ -165,17 +199,27 @@ class LocalNode:
         except (Exception, SystemExit) as error:  # sys.exit in a node is the node's failure, not the program's end
             raise node_error(self.node_id, error) from error
 
-    def _in_thread(self, call: Callable[[], Any], emit: Emit) -> None:
-        iterator = iter(self._outputs_in_thread(call))
-        for data in iterator:
+    def _in_thread(self, call: Callable[[], Any], emit: Emit) -> tuple[Any, ...]:
+        """Run a call and emit what it gives; what is to be awaited comes back, as that belongs into the loop.
+
+        In a tuple, as trio takes a coroutine for a mistake.
+        """
+        try:
+            result = call()
+        except (Exception, SystemExit) as error:
+            raise node_error(self.node_id, error) from error
+        if inspect.isawaitable(result) or inspect.isasyncgen(result):
+            return (result,)
+        for data in self._outputs_in_thread(result):
             trio.from_thread.run(self._emit_noted, emit)
             trio.from_thread.run(emit, self._main_port, data)
         if self._emitted:
             trio.from_thread.run(self._emit_noted, emit)
+        return ()
 
-    def _outputs_in_thread(self, call: Callable[[], Any]) -> Any:
+    def _outputs_in_thread(self, result: Any) -> Iterator[RuntimeData]:
         try:
-            yield from outputs(call())
+            yield from outputs(result)
         except (Exception, SystemExit) as error:
             raise node_error(self.node_id, error) from error
 

@@ -377,3 +377,36 @@ def test_the_same_graph_gives_the_same_everywhere():
     assert len(native) == 31
     assert results(("multiprocess", "multiprocess")) == native
     assert results(("native", "multiprocess")) == native
+
+
+def test_async_methods_of_a_thread_node_run_in_the_loop():
+    """`thread: true` is for what is synchronous; coroutines and async generators are awaited in trio all the same."""
+    threads = {}
+
+    class Node:
+        async def initialize(self, ctx):
+            threads["initialize"] = threading.get_ident()
+            await trio.sleep(0)
+
+        async def process(self, data):
+            threads["process"] = threading.get_ident()
+            await trio.sleep(0)
+            yield data
+
+        def flush(self):
+            async def later():
+                await trio.sleep(0)
+                return RuntimeData.json("end")
+
+            threads["flush"] = threading.get_ident()
+            return later()
+
+        async def cleanup(self):
+            threads["cleanup"] = threading.get_ident()
+
+    kept, keep = keeper()
+    pipeline = penstock.Pipeline().add("in", f"{NODES}:Numbers", {"count": 2}).add("out", keep)
+    penstock.run(pipeline.add("node", Node, thread=True).connect("in -> node -> out"))
+    assert values(kept) == [0, 1, "end"]
+    assert threads.pop("flush") != threading.get_ident()
+    assert threads == dict.fromkeys(("initialize", "process", "cleanup"), threading.get_ident())

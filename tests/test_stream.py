@@ -84,8 +84,6 @@ async def test_any_number_of_outputs_in_order_and_what_flush_gives(bridge):
 )
 async def test_nodes_of_every_kind_stream(bridge, node, outputs):
     """A function that gives nothing, a generator, an async generator."""
-    if (bridge.kind, node) == ("threads", "several_later"):
-        pytest.skip("threads are for synchronous nodes")
     async with bridge, await bridge.open_node("n", f"{SMALL}:{node}", {}) as stream:
         assert await through(stream, numbers(1)) == [("out", value) for value in outputs]
 

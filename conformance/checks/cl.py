@@ -7,6 +7,7 @@ import signal
 
 import trio
 
+from penstock.conformance.buffers import fill
 from penstock.conformance.checking import check
 from penstock.conformance.expect import Failure, described, equal, expect, raised, same
 from penstock.conformance.handles import DataBridgeHandle
@@ -14,13 +15,6 @@ from penstock.conformance.lab import Lab
 from penstock.conformance.nodes import Affine
 from penstock.conformance.pending import Pending
 from penstock.executors.contract import BridgeClosed, ExecutorType, RuntimeData
-
-
-async def _fill(lab: Lab, bridge: DataBridgeHandle, count: int) -> list[RuntimeData]:
-    data = [lab.data.text() for _ in range(count)]
-    for datum in data:
-        await bridge.put(datum)
-    return data
 
 
 async def _is_closed(lab: Lab, bridge: DataBridgeHandle, when: str) -> None:
@@ -34,11 +28,12 @@ def _words(data: list[RuntimeData]) -> list[str]:
 
 @check("R-CL-01")
 async def check_accepted_data_are_delivered(lab: Lab) -> None:
-    async with lab.data_bridge(capacity=4) as bridge:
-        data = await _fill(lab, bridge, 3)
-        await bridge.close()
-        equal(_words(await bridge.take_all()), _words(data), "what can be taken after close, in order")
-        await raised(BridgeClosed, bridge.take(), "take from a closed and drained bridge")
+    for count in (1, 3, 4):
+        async with lab.data_bridge(capacity=4) as bridge:
+            data = await fill(lab, bridge, count)
+            await bridge.close()
+            equal(_words(await bridge.take_all()), _words(data), "what can be taken after close, in order")
+            await raised(BridgeClosed, bridge.take(), "take from a closed and drained bridge")
 
 
 @check("R-CL-01")
@@ -46,7 +41,7 @@ async def check_iteration_ends(lab: Lab) -> None:
     async with lab.data_bridge(capacity=4) as bridge:
         if not hasattr(bridge.raw, "__aiter__") and not hasattr(bridge.raw, "__iter__"):
             return  # the adapter's `take` is all that there is
-        data = await _fill(lab, bridge, 3)
+        data = await fill(lab, bridge, 3)
         await bridge.close()
         seen = [datum async for datum in bridge.iterate()]
         equal(_words(seen), _words(data), "what iterating a closed bridge gives, until it ends")
@@ -56,7 +51,7 @@ async def check_iteration_ends(lab: Lab) -> None:
 async def check_calls_after_close(lab: Lab) -> None:
     for count in (0, 2):
         async with lab.data_bridge(capacity=2) as bridge:
-            await _fill(lab, bridge, count)
+            await fill(lab, bridge, count)
             await bridge.close()
             await _is_closed(lab, bridge, "after close")
             equal(len(await bridge.take_all()), count, "number of data that were accepted before close")
@@ -65,7 +60,7 @@ async def check_calls_after_close(lab: Lab) -> None:
 @check("R-CL-03")
 async def check_close_wakes_the_waiters(lab: Lab) -> None:
     async with lab.data_bridge(capacity=1) as bridge, trio.open_nursery() as nursery:
-        first = await _fill(lab, bridge, 1)
+        first = await fill(lab, bridge, 1)
         puts = [Pending(nursery, lambda: bridge.put(lab.data.text())) for _ in range(4)]
         await lab.quiet()
         await bridge.close()
@@ -89,7 +84,7 @@ async def check_close_wakes_a_waiting_receiver(lab: Lab) -> None:
 @check("R-CL-04")
 async def check_closing_twice(lab: Lab) -> None:
     async with lab.data_bridge(capacity=2) as bridge:
-        data = await _fill(lab, bridge, 2)
+        data = await fill(lab, bridge, 2)
         for _ in range(3):
             await bridge.close()
         async with trio.open_nursery() as nursery:
@@ -130,7 +125,7 @@ async def _race(lab: Lab, bridge: DataBridgeHandle) -> None:
 async def check_a_cancelled_close_still_closes(lab: Lab) -> None:
     for steps in (0, 1, 2):
         async with lab.data_bridge(capacity=1) as bridge, trio.open_nursery() as nursery:
-            await _fill(lab, bridge, 1)
+            await fill(lab, bridge, 1)
             put = Pending(nursery, lambda: bridge.put(lab.data.text()))
             await lab.quiet(0.5)
             await _close_cancelled(lab, bridge, steps)
@@ -158,7 +153,7 @@ async def _close_cancelled(lab: Lab, bridge: DataBridgeHandle, steps: int) -> No
 @check("R-CL-07")
 async def check_the_buffer_is_empty_afterwards(lab: Lab) -> None:
     async with lab.data_bridge(capacity=3) as bridge:
-        data = await _fill(lab, bridge, 3)
+        data = await fill(lab, bridge, 3)
         same(await bridge.take(), data[0], "the first datum")
         await bridge.close()
         equal(_words(await bridge.take_all()), _words(data[1:]), "what is left after close, each once")
@@ -184,7 +179,7 @@ async def check_the_executor_bridges_stay_open(lab: Lab) -> None:
 @check("R-CL-09")
 async def check_close_with_a_stuck_consumer(lab: Lab) -> None:
     async with lab.data_bridge(capacity=1) as bridge, trio.open_nursery() as nursery:
-        await _fill(lab, bridge, 1)
+        await fill(lab, bridge, 1)
         puts = [Pending(nursery, lambda: bridge.put(lab.data.text())) for _ in range(3)]
         await lab.quiet()
         start = trio.current_time()
@@ -200,7 +195,7 @@ async def check_close_with_a_stopped_worker(lab: Lab) -> None:
     async with lab.bridge(native) as source, lab.bridge(multi) as target:
         pid = (await (await lab.node(target, "pid")).ask())["pid"]
         async with lab.data_bridge(ends=(source.raw, target.raw), capacity=1) as bridge:
-            await _fill(lab, bridge, 1)
+            await fill(lab, bridge, 1)
             os.kill(pid, signal.SIGSTOP)
             try:
                 await bridge.close()
@@ -211,6 +206,6 @@ async def check_close_with_a_stopped_worker(lab: Lab) -> None:
 @check("R-CL-10")
 async def check_statistics_after_close(lab: Lab) -> None:
     async with lab.data_bridge(capacity=2) as bridge:
-        await _fill(lab, bridge, 2)
+        await fill(lab, bridge, 2)
         await bridge.close()
         equal((await bridge.get_stats()).transfers, 2, "total_transfers after close")

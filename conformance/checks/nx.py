@@ -25,7 +25,7 @@ async def check_an_unknown_type_is_refused_by_name(lab: Lab) -> None:
 async def check_a_nodes_exception_keeps_its_text(lab: Lab) -> None:
     async with lab.bridge(NATIVE) as bridge:
         node = await lab.node(bridge, "fail")
-        nonce = lab.data.nonce()
+        nonce = f"{lab.data.nonce()}\n  ä%s {{}} 漢\t "
         text = f"boom-{nonce}"
         error = await raised(NodeExecution, node(lab.data.json({"nonce": nonce})), "execute of a node that raises")
         equal(error.message, text, "message, which is str() of the node's exception")

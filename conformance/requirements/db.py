@@ -52,8 +52,7 @@ REQUIREMENTS = (
         'A pair with WASM is Internal("Unsupported executor combination") unless the capability `wasm` is claimed',
         basis="L336-338",
         kind=Kind.DETERMINISTIC,
-        how="5 pairs, fake bridge objects",
-        needs="not wasm",
+        how="5 pairs, fake bridge objects; where wasm is claimed, none of them is refused, buffered or not",
         causes=(
             "another text",
             "the datum is passed through",

@@ -85,11 +85,13 @@ class StatelessJournal:
             self.repeated = _since(outputs, self._words[self._at : self._at + len(outputs)])
 
     def order(self) -> Iterator[int]:
-        if self._in_hand is not None:
-            yield self._in_hand
+        return iter(() if self._in_hand is None else (self._in_hand,))
 
     def begin(self, number: int, sequence: int) -> None:
         words = self._words
+        if self._in_hand is not None:  # it is noted, with the bases before the first of its outputs
+            self._in_hand = None
+            return
         if self._only is not None:
             words[self._at] = self._only.head
         else:

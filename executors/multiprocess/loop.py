@@ -60,7 +60,7 @@ class WorkerLoop:
     """Runs one node between its rings.
 
     Attributes:
-        processed: data given to the node.
+        processed: data given to the node; by a source, made by it.
         busy_ns: time spent in the node, without waiting for room on its outputs.
     """
 
@@ -386,6 +386,7 @@ class WorkerLoop:
             self._in_source = False  # no signal strikes between two edges, or inside a ring
             try:
                 self._outlets.publish(route, data)
+                self.processed += 1
             finally:
                 self._in_source = True
             if self._stopping.is_set():
