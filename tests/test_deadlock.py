@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 from types import SimpleNamespace
 
 import pytest
 import trio
-from support import MORE, NODES, manifest
+from support import MORE, NODES, manifest, until
+from traced import forked
 
 import penstock
 from penstock.engine import watch
@@ -20,7 +22,11 @@ from penstock.engine.problems import PipelineInvalid
 from penstock.engine.running import RunOptions
 from penstock.engine.watch import Deadlock
 from penstock.executors.contract import ExecutorType
+from penstock.executors.multiprocess.asleep import is_asleep
 from penstock.executors.multiprocess.delivery import Delivery
+from penstock.executors.multiprocess.wiring import Wiring
+from penstock.shm.doorbell import Doorbell
+from penstock.shm.ring import Word
 
 COUNT = 120
 CAPACITY = 4
@@ -198,6 +204,40 @@ async def test_an_edge_grows_while_its_neighbours_are_killed(tmp_path):
 
 
 # The pieces
+
+
+def test_who_spins_or_was_rung_is_not_asleep():
+    """As its kernel sees it: in a wait, and with nothing to read at its doorbell."""
+    with Doorbell.create() as bell:
+
+        def sleep():
+            bell.wait()
+            while True:
+                pass
+
+        with forked(sleep) as pid:
+            until(lambda: is_asleep(pid, bell), "the child sleeps")
+            bell.ring()
+            until(lambda: not is_asleep(pid, bell), "the child spins")
+            until(lambda: not select.select([bell.fileno()], [], [], 0)[0], "it has heard the bell")
+            assert not is_asleep(pid, bell)
+            bell.ring()
+            assert not is_asleep(pid, bell)
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("how", ["lost", "wake_neighbours"])
+def test_the_dead_wait_for_nothing(how):
+    """What a process said of itself when it was killed in its sleep is not believed of the one after it."""
+    with Wiring("a test") as wiring:
+        party = wiring.party("node")
+        links = wiring.link("a -> b", wiring.engine, party), wiring.link("b -> c", party, wiring.engine)
+        for link in links:
+            link.ring.words[Word.READER_WAITING] = link.ring.words[Word.WRITER_WAITING] = 1
+        getattr(wiring, how)(party)
+        into, out_of = (link.statistics() for link in links)
+        assert (into.reader_waiting, into.writer_waiting) == (False, True)
+        assert (out_of.reader_waiting, out_of.writer_waiting) == (True, False)
 
 
 def graph(*pairs):

@@ -75,6 +75,23 @@ async def test_a_program_that_does_not_receive_and_a_node_that_waits_for_another
     assert (program.pid, str(program).count("the program")) == (0, 1)
 
 
+@pytest.mark.parametrize("node", ["HoldEither", "HoldChosen"])
+@pytest.mark.parametrize("place", ["native", "multiprocess"])
+async def test_a_node_that_works_on_one_input_does_not_wait_for_the_other(tmp_path, place, node):
+    """Although it listens to that, where it is a task of this process."""
+    gate = tmp_path / "gate"
+    pipeline = penstock.Pipeline().input("left", "hold.left").input("right", "hold.right")
+    pipeline.add("hold", f"{NODES}:{node}", {"path": str(gate)}, executor=place, thread=place == "native")
+    pipeline.add("out", lambda data: None).connect("hold -> out")
+    async with pipeline.open(SOON) as run:
+        await run.send("left", 0)
+        (stall,) = (await stalls_of(run, 1)).values()
+        gate.touch()
+        await run.end("left")
+        await run.end("right")
+    assert (stall.edge, stall.holder, stall.doing) == ("left -> hold.left", "hold", "is in its own code")
+
+
 def test_what_moves_has_not_stalled():
     """The time begins when the oldest datum is the oldest: neither before it came nor while others went."""
     edge = object()
