@@ -27,7 +27,7 @@ _OWN = {"source", "target", "where", "feedback"}
 
 def flatten(pipeline: Pipeline) -> Pipeline:
     """The same graph without pipelines in it; what is wrong with them stands in its `problems`."""
-    flat = Pipeline(pipeline.name, wait=pipeline.wait)
+    flat = Pipeline(pipeline.name, wait=pipeline.wait, max_growth=pipeline.max_growth)
     flat.file, flat.routes = pipeline.file, pipeline.routes
     values = _values(pipeline, pipeline.given)
     for name in sorted(pipeline.parameters.keys() - values.keys()):

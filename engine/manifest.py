@@ -19,6 +19,7 @@ outputs:
   text: asr.out             # optional: what it receives (`run.receive`); or {from: asr.out, capacity: 8}
 parameters:                 # optional: of the whole pipeline; its nodes use them as "${level}"
   level: {default: -12}     # or {}: it has to be given
+max_growth: 8               # optional: how often an edge may double, where nodes would wait for each other
 wait: adaptive              # optional: or sleep, spin (how processes wait for each other)
 executors:                  # optional: where types run that do not say so themselves
   "my.models:*": multiprocess
@@ -54,7 +55,7 @@ from penstock.shm.patience import WAIT_MODES
 
 __all__ = ["load"]
 
-_TOP = {"penstock", "name", "nodes", "edges", "inputs", "outputs", "parameters", "executors", "wait"}
+_TOP = {"penstock", "name", "nodes", "edges", "inputs", "outputs", "parameters", "executors", "wait", "max_growth"}
 _DELIVERY = {"delivery", "restart", "max_redeliveries", "snapshot_every"}
 _SURROUNDINGS = {"python", "env", "cwd"}
 _NODE = {"type", "params", "executor", "thread", "init_timeout", "limits", "on_error", "timeout"}
@@ -128,6 +129,8 @@ class _Reader:
             self._pipeline.wait = wait
         else:
             self._problem(document, "wait", f"there is no way to wait {wait!r}: {did_you_mean(str(wait), WAIT_MODES)}")
+        growth = self._pipeline.max_growth
+        self._pipeline.max_growth = self._typed(document, "max_growth", int, growth, "a whole number")
         for key, kind, shape in (("nodes", CommentedMap, "a mapping"), ("edges", CommentedSeq, "a list")):
             if document.get(key) is not None and not isinstance(document[key], kind):
                 self._problem(document, key, f"`{key}` is {shape}")

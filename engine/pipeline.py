@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_CAPACITY",
+    "DEFAULT_GROWTH",
     "DEFAULT_MAX_BYTES",
     "POLICIES",
     "DeliveryDecl",
@@ -38,6 +39,8 @@ __all__ = [
 DEFAULT_CAPACITY = 64
 """Data on an edge that were sent and are not done with."""
 DEFAULT_MAX_BYTES = 16 << 20
+DEFAULT_GROWTH = 8
+"""How often an edge may double, so that a graph does not stand still for want of room."""
 POLICIES = {
     "block": Policy.BLOCK,
     "drop_oldest": Policy.DROP_OLDEST,
@@ -158,15 +161,19 @@ class Pipeline:
     ```
     """
 
-    def __init__(self, name: str = "pipeline", *, wait: WaitMode = "adaptive") -> None:
+    def __init__(
+        self, name: str = "pipeline", *, wait: WaitMode = "adaptive", max_growth: int = DEFAULT_GROWTH
+    ) -> None:
         """Begin an empty pipeline.
 
         Args:
             name: for reports.
             wait: how processes wait for each other: `adaptive` spins for some ten microseconds before it sleeps, while
                 that pays; `sleep` never does; `spin` does for up to a millisecond at every wait.
+            max_growth: how often an edge may double, where nodes would wait for each other for ever else; 0 forbids it.
         """
         self.name = name
+        self.max_growth = max_growth
         self.wait: WaitMode = wait
         self.file = ""
         """The manifest that it comes from; relative paths of `Path` parameters start at its folder."""

@@ -40,6 +40,11 @@ class PlannedNode:
     def node_id(self) -> str:
         return self.decl.node_id
 
+    @property
+    def chooses(self) -> bool:
+        """Whether it takes from one input rather than another, and so may hold up who writes the other."""
+        return len(self.edges_in) > 1 and hasattr(self.factory, "wants")
+
 
 @dataclass(slots=True, eq=False)
 class PlannedPort:

@@ -267,7 +267,7 @@ class SnapshotJournal:
         """Acknowledge what was committed: the predecessor may have died before it did."""
         for receiver, position in zip(self._inputs, positions, strict=True):
             while receiver.ring.acknowledged < position:
-                if receiver.take() is None:
+                if receiver.take_again() is None:
                     raise CorruptSegment(f"edge {receiver.name}: the journal is at {position}, and nothing is there")
                 receiver.acknowledge()
 
