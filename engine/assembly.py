@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from penstock.engine.edge import EdgeReceiver, FeedbackEdge, LocalEdge, LocalStatistics, RingReceiverEnd, RingSenderEnd
 from penstock.engine.external import ExternalInput, ExternalOutput
+from penstock.engine.faults import Faults, OnDeadLetter
 from penstock.engine.local_task import LocalTask, Outputs
 from penstock.engine.pipeline import POLICIES
 from penstock.engine.plan import Plan, PlannedEdge, PlannedNode, PlannedPort, accepted_types
@@ -32,16 +33,19 @@ class Assembly:
         workers: the others.
         wiring: of the shared edges; without them there is none, and no shared memory.
         local_edges, links: every edge of the plan is one of them.
+        receivers: of those edges that are read in this process.
         inputs, outputs: the external ones, by name.
     """
 
     plan: Plan
     session_id: str
+    on_dead_letter: OnDeadLetter
     wiring: Wiring | None = None
     tasks: dict[str, LocalTask] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
     local_edges: dict[PlannedEdge, LocalEdge] = field(default_factory=dict)
     links: dict[PlannedEdge, Link] = field(default_factory=dict)
+    receivers: dict[PlannedEdge, EdgeReceiver] = field(default_factory=dict)
     inputs: dict[str, ExternalInput] = field(default_factory=dict)
     outputs: dict[str, ExternalOutput] = field(default_factory=dict)
     _launches: dict[str, Launch] = field(default_factory=dict)
@@ -133,7 +137,8 @@ class Assembly:
             ctx.claim = wiring.claim
         local = LocalNode(node.factory, ctx, thread=node.decl.thread)
         inputs = [(edge.target_port, self._receiver(edge, wiring)) for edge in node.edges_in]
-        return LocalTask(local, inputs, self._outputs(node.edges_out, wiring))
+        faults = Faults(node.decl, self.on_dead_letter)
+        return LocalTask(local, inputs, self._outputs(node.edges_out, wiring), faults)
 
     def _outputs(self, edges: list[PlannedEdge], wiring: Wiring | None) -> dict[str, Outputs]:
         """The edges out of a node or of an external input, by port."""
@@ -148,7 +153,11 @@ class Assembly:
         return outputs
 
     def _receiver(self, edge: PlannedEdge, wiring: Wiring | None) -> EdgeReceiver:
-        if not edge.shared:
-            return self.local_edges[edge]
-        assert wiring is not None
-        return RingReceiverEnd(wiring.receiver(self.links[edge]), Codec(edge.name))
+        receiver: EdgeReceiver
+        if edge.shared:
+            assert wiring is not None
+            receiver = RingReceiverEnd(wiring.receiver(self.links[edge]), Codec(edge.name))
+        else:
+            receiver = self.local_edges[edge]
+        self.receivers[edge] = receiver
+        return receiver

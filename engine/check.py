@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from penstock.engine.catalogue import Catalogue, FoundType
 from penstock.engine.cycles import find_cycles
 from penstock.engine.delivery import delivery_of
+from penstock.engine.faults import problems_of_faults
 from penstock.engine.flatten import NAME, flatten
 from penstock.engine.nodes import BUILTIN
 from penstock.engine.pipeline import POLICIES, EdgeDecl, NodeDecl, Pipeline, PortRef
@@ -96,6 +97,8 @@ class _Checker:
         delivery, unfit = delivery_of(decl.delivery, found)
         for text in unfit:
             self._problem(decl, text)
+        for text in problems_of_faults(decl, found, in_worker=in_worker):
+            self._problem(decl, text)
         inputs, outputs = self._ports(decl, found, params) if len(self._problems) == before else ({}, {})
         if len(self._problems) == before:
             self._ask_node(decl, found, params)
@@ -116,7 +119,7 @@ class _Checker:
 
     def _place(self, decl: NodeDecl, found: FoundType) -> tuple[ExecutorType, bool]:
         is_wasm = found.guest_params is not None
-        executor = decl.executor or self._pipeline.routes.executor_for(found.shown_name)
+        executor = decl.executor or self._route(decl, found)
         if is_wasm and executor is ExecutorType.NATIVE:
             self._problem(decl, "a .wasm file runs on the executors wasm and multiprocess, not native")
         if not is_wasm and executor is ExecutorType.WASM:
@@ -131,6 +134,14 @@ class _Checker:
         if decl.limits and (in_worker or not is_wasm):
             self._problem(decl, "`limits` are for nodes on the wasm executor")
         return executor, in_worker
+
+    def _route(self, decl: NodeDecl, found: FoundType) -> ExecutorType:
+        if found.guest_params is None:
+            for routes in decl.routes:
+                rule = routes.rule_for(found.shown_name) or routes.rule_for(found.import_name)
+                if rule is not None:
+                    return rule
+        return self._pipeline.routes.executor_for(found.shown_name)
 
     def _ports(
         self, decl: NodeDecl, found: FoundType, params: Mapping[str, Json]

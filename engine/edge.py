@@ -57,6 +57,15 @@ class EdgeReceiver(Protocol):
         """The oldest datum is done with."""
         ...
 
+    def interrupt(self) -> None:
+        """What is on the edge, and what was taken from it and is not done with, is stale."""
+        ...
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the oldest datum that was taken is: to be acknowledged and not to be worked on."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class LocalStatistics:
@@ -103,6 +112,7 @@ class LocalEdge:
         self._waiting: deque[RuntimeData] = deque()
         self._sent_ns: deque[int] = deque()  # when those were sent, where there is an age to look at
         self._taken: deque[int] = deque()  # sizes of what was received and not acknowledged
+        self._stale = 0  # how many of those were interrupted
         self._pending_bytes = 0
         self._ended = False
         self._reader = trio.lowlevel.ParkingLot()
@@ -126,6 +136,7 @@ class LocalEdge:
                 await self._breath.take()
         else:
             await self.wait_for_room(nbytes)
+            await trio.lowlevel.checkpoint_if_cancelled()  # an interrupt may have made the room, and this datum stale
             self._put(data, nbytes)
 
     def has_room(self, nbytes: int) -> bool:
@@ -187,14 +198,24 @@ class LocalEdge:
     def acknowledge(self) -> None:
         """The oldest datum that was received is done with."""
         self._pending_bytes -= self._taken.popleft()
-        self._received += 1
+        if self._stale:
+            self._stale -= 1
+            self._dropped += 1
+        else:
+            self._received += 1
         if self._writer:  # to ask costs a seventh of waking nobody
             self._writer.unpark()
 
     def interrupt(self) -> None:
-        """What nobody has taken yet is stale, and dropped."""
+        """What nobody has taken yet is stale, and dropped; what somebody has counts as dropped once it is done with."""
         while self._waiting:
             self._drop_oldest()
+        self._stale = len(self._taken)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the oldest datum that was taken was interrupted."""
+        return self._stale > 0
 
     def grow(self) -> int:
         """Hold twice as many data and bytes from now on. The new capacity.
@@ -356,6 +377,7 @@ class RingReceiverEnd:
     def __init__(self, receiver: TrioReceiver, codec: Codec) -> None:
         self._receiver = receiver
         self._codec = codec
+        self._taken = self._stale = 0
 
     async def receive(self) -> RuntimeData:
         """The next datum, waiting for it.
@@ -373,6 +395,7 @@ class RingReceiverEnd:
             raise NeighbourLost from None
         except SharedMemoryError as error:
             raise contract_error(error, self._receiver.name) from error
+        self._taken += 1
         return self._codec.decode(record)
 
     def receive_nowait(self) -> RuntimeData:
@@ -392,8 +415,21 @@ class RingReceiverEnd:
             raise contract_error(error, self._receiver.name) from error
         if record is None:
             raise trio.WouldBlock
+        self._taken += 1
         return self._codec.decode(record)
 
     def acknowledge(self) -> None:
         """The oldest datum that was received is done with."""
+        self._taken -= 1
+        self._stale -= self._stale > 0
         self._receiver.acknowledge()
+
+    def interrupt(self) -> None:
+        """What was taken is stale; the ring has been told of the rest (see `Link.interrupt`)."""
+        self._stale = self._taken
+        self._receiver.discard_stale()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the oldest datum that was taken was interrupted."""
+        return self._stale > 0

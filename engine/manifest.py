@@ -47,7 +47,7 @@ __all__ = ["load"]
 
 _TOP = {"penstock", "name", "nodes", "edges", "inputs", "outputs", "parameters", "executors", "wait"}
 _DELIVERY = {"delivery", "restart", "max_redeliveries", "snapshot_every"}
-_NODE = {"type", "params", "executor", "thread", "init_timeout", "limits"} | _DELIVERY
+_NODE = {"type", "params", "executor", "thread", "init_timeout", "limits", "on_error", "timeout"} | _DELIVERY
 _PARAMETER = {"default"}
 _EDGE = {"from", "to", "capacity", "max_bytes", "max_age", "timeout", "policy", "feedback"}
 
@@ -161,6 +161,8 @@ class _Reader:
                     self._typed(said, "max_redeliveries", (int, str), None, "a whole number, or unlimited"),
                     self._typed(said, "snapshot_every", int, None, "a whole number of data"),
                 ),
+                self._typed(said, "on_error", str, "fail", "the name of one"),
+                self._typed(said, "timeout", (int, float), None, "a number of seconds"),
                 where,
                 {str(name): self._where(params, name) for name in params},
             )

@@ -73,10 +73,14 @@ class NodeDecl:
     init_timeout_s: float = 60.0
     limits: dict[str, Any] = field(default_factory=dict)
     delivery: DeliveryDecl = field(default_factory=DeliveryDecl)
+    on_error: str = "fail"
+    timeout_s: float | None = None
     where: Where = field(default_factory=Where)
     param_where: dict[str, Where] = field(default_factory=dict)
     folder: str = ""
     """Of the manifest that it stands in: where paths start, and modules are found."""
+    routes: tuple[Routes, ...] = ()
+    """The rules of its pipeline, and of those around it; the first that has one for its type places it."""
     folders: dict[str, str] = field(default_factory=dict)
     """Where the relative path of a parameter starts that came from elsewhere; empty: where the program runs."""
 
@@ -180,6 +184,8 @@ class Pipeline:
         restart: Mapping[str, Json] | None = None,
         max_redeliveries: int | str | None = None,
         snapshot_every: int | None = None,
+        on_error: str = "fail",
+        timeout_s: float | None = None,
     ) -> Self:
         """Add a node.
 
@@ -200,6 +206,10 @@ class Pipeline:
                 `max_backoff` (10 s).
             max_redeliveries: how often one datum may be in its hands when its worker dies: 3, or "unlimited".
             snapshot_every: inputs between two snapshots at most; half of what an edge holds, if left out.
+            on_error: what becomes of a datum that the node fails on: `fail` (the run fails), `skip` (it is counted and
+                goes no further), or `dead_letter` (likewise, and `RunOptions.on_dead_letter` gets it with its error).
+            timeout_s: of one call of an async node or of one in a thread, without its waits for room; past that the
+                node has failed.
 
         Raises:
             Validation: a name, a type or an executor is none.
@@ -221,6 +231,8 @@ class Pipeline:
                 init_timeout_s,
                 dict(limits or {}),
                 DeliveryDecl(delivery, dict(restart or {}), max_redeliveries, snapshot_every),
+                on_error,
+                timeout_s,
                 where,
             )
         )
@@ -320,6 +332,19 @@ class Pipeline:
             raise Validation('output() needs a name and where its data come from, as in output("text", "asr.out")')
         bounds = (_capacity_of(policy, capacity), max_bytes, timeout_s, policy, max_age_s, where)
         self.outputs.append(EdgeDecl(PortRef.parse(source), PortRef(name), *bounds))
+        return self
+
+    def route(self, node_type: str, executor: str | ExecutorType) -> Self:
+        """Say where nodes of a type run that do not say so themselves: an exact name, or the first pattern that fits.
+
+        Args:
+            node_type: as it is given to `add`, or `package.module:Name`; with `*`, `?` or `[` in it a pattern.
+            executor: `native` or `multiprocess`.
+
+        Raises:
+            Validation: there is no such executor.
+        """
+        self.routes = self.routes.with_rule(node_type, executor_of(executor))
         return self
 
     def set(self, node_id: str, name: str, value: Any) -> Self:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from penstock.executors.contract import Json, NodeContext, NodeExecution, RuntimeData
+from penstock.executors.parameters import typed
 from penstock.executors.registry import NodeFactory
 
-__all__ = ["NodeHost", "Signature", "exactly_one", "outputs", "signature_of", "wants_nothing"]
+__all__ = [
+    "NodeHost",
+    "Signature",
+    "configurable",
+    "exactly_one",
+    "outputs",
+    "signature_of",
+    "wants_nothing",
+]
 
 
 class Signature:
@@ -49,16 +57,10 @@ class Signature:
     def accepted(self, params: Mapping[str, Json]) -> dict[str, Any]:
         """The parameters that the class or function names; the node finds the others in `ctx.params`."""
         return {
-            name: Path(value) if isinstance(value, str) and self._wants_path(name) else value
+            name: typed(value, self.parameters[name].annotation) if name in self.parameters else value
             for name, value in params.items()
             if self.takes_any or name in self.parameters
         }
-
-    def _wants_path(self, name: str) -> bool:
-        parameter = self.parameters.get(name)
-        if parameter is None:
-            return False
-        return parameter.annotation is Path or Path in get_args(parameter.annotation)
 
 
 def _parameters(factory: NodeFactory) -> list[inspect.Parameter]:
@@ -75,6 +77,24 @@ def _parameters(factory: NodeFactory) -> list[inspect.Parameter]:
 def signature_of(factory: NodeFactory) -> Signature:
     """The parameters and ports of a node type."""
     return Signature(factory)
+
+
+def configurable(factory: NodeFactory) -> Signature | None:
+    """The parameters that can be changed while a node runs: those of a function, or of a class's `configure`.
+
+    A `configure(self, **params)` takes what the constructor takes.
+    """
+    own = signature_of(factory)
+    if own.is_function:
+        return own
+    method = getattr(factory, "configure", None)
+    if method is None:
+        return None
+    signature = signature_of(method)
+    if signature.takes_any:
+        signature.parameters = {**own.parameters, **signature.parameters}
+        signature.takes_any = own.takes_any
+    return signature
 
 
 class _FunctionNode:
@@ -144,6 +164,22 @@ class NodeHost:
 
     def flush(self) -> Any:
         method = getattr(self.node, "flush", None)
+        return None if method is None else method()
+
+    def configure(self, params: Mapping[str, Json]) -> Any:
+        """Other parameters for the node; a function has them with its next datum."""
+        if isinstance(self.node, _FunctionNode):
+            return None
+        signature = configurable(type(self.node))
+        return self.node.configure(**(params if signature is None else signature.accepted(params)))
+
+    def note(self, params: Mapping[str, Json]) -> None:
+        """Its parameters are changed from now on."""
+        self._params = self.ctx.params = {**self._params, **params}
+
+    def interrupt(self) -> Any:
+        """What the node holds back is stale."""
+        method = getattr(self.node, "interrupt", None)
         return None if method is None else method()
 
     def snapshot(self) -> Any:

@@ -8,6 +8,7 @@ thread.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +16,7 @@ from penstock.shm.arena import LANES, ArenaMap
 from penstock.shm.discarding import Discards, Held
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.dropping import DroppingReader, DroppingWriter
-from penstock.shm.errors import CorruptSegment, WouldBlock
+from penstock.shm.errors import CorruptSegment, SharedMemoryError, WouldBlock
 from penstock.shm.fence import WEAK_ORDER, fence, fresh_lock
 from penstock.shm.lease import LeaseBook
 from penstock.shm.patience import Patience, WaitMode
@@ -292,6 +293,12 @@ class ReceiveEnd:
         target = self._words[_WRITER_WAITING]
         if (target and position >= target) or WEAK_ORDER:
             self._peer_bell.ring()
+
+    def discard_stale(self) -> None:
+        """Pass over what was interrupted now, not at the next `take`: its writer may wait for room."""
+        if isinstance(self.ring, RingReader):
+            with suppress(SharedMemoryError):  # `take` will raise it
+                self.ring.peek()
 
     def ready(self) -> bool:
         """Whether `take` would give anything but None."""
