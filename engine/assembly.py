@@ -20,6 +20,7 @@ from penstock.executors.multiprocess.messages import NodeSpec
 from penstock.executors.multiprocess.supervisor import OnOutput, WorkerOptions
 from penstock.executors.multiprocess.wiring import Link, Party, Wiring, check_room
 from penstock.shm.ring import Geometry, RingStatistics
+from penstock.shm.trio_doorbell import Breath
 
 __all__ = ["Assembly"]
 
@@ -59,7 +60,7 @@ class Assembly:
             AllocationFailed: /dev/shm is too small for the rings of all edges together.
             NodeExecution: the constructor of a node of this process failed.
         """
-        wiring = self.wiring
+        wiring, breath = self.wiring, Breath()
         if wiring is not None:
             self._launch_workers(wiring, grace_s, on_output)
             self._make_links(wiring)
@@ -69,7 +70,14 @@ class Assembly:
                 policy = POLICIES[decl.policy]
                 kind = FeedbackEdge if decl.feedback else LocalEdge
                 self.local_edges[edge] = kind(
-                    edge.name, decl.capacity, decl.max_bytes, decl.timeout_s, policy, decl.max_age_s, self.growth
+                    edge.name,
+                    decl.capacity,
+                    decl.max_bytes,
+                    decl.timeout_s,
+                    policy,
+                    decl.max_age_s,
+                    self.growth,
+                    breath=breath,
                 )
         for node in self.plan.nodes:
             if not node.in_worker:

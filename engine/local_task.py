@@ -165,10 +165,10 @@ class LocalTask:
     async def _alone(self) -> AsyncIterator[None]:
         """Have the node between two data."""
         async with self._line:
-            while self._in_call:
-                await self._between.park()
-            self._held = trio.Event()
+            self._held = trio.Event()  # first: else the next call may have begun before it is our turn, again and again
             try:
+                while self._in_call:
+                    await self._between.park()
                 yield
             finally:
                 self._held.set()

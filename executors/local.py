@@ -152,7 +152,8 @@ class LocalNode:
         except (Exception, SystemExit) as error:
             raise node_error(self.node_id, error) from error
         if result is None or isinstance(result, RuntimeData):  # by far the usual case, and it needs no generator
-            await self._emit_noted(emit)
+            if self._emitted:
+                await self._emit_noted(emit)
             if result is not None:
                 await emit(self._main_port, result)
             return

@@ -30,8 +30,8 @@ class TrioSender(SendEnd):
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.offer(message):
-            if self._bell.breath_is_due():
-                await self._bell.breathe()
+            if self._bell.breath.is_due():
+                await self._bell.breath.take()
         elif self.timeout_s is None:
             await self._send_later(message)
         else:
@@ -91,8 +91,8 @@ class TrioReceiver(ReceiveEnd):
         await trio.lowlevel.checkpoint_if_cancelled()
         record = self.take()
         if record is not None:
-            if self._bell.breath_is_due():
-                await self._bell.breathe()
+            if self._bell.breath.is_due():
+                await self._bell.breath.take()
             return record
         while record is None:
             try:

@@ -13,7 +13,7 @@ import trio
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.patience import Patience
 
-__all__ = ["TrioDoorbell"]
+__all__ = ["Breath", "TrioDoorbell"]
 
 _TURN_NS: Final = 10_000
 """How long a spin looks before it lets the other tasks run."""
@@ -21,6 +21,28 @@ _BUSY_NS: Final = 20_000
 """A schedule point that takes longer than this ran somebody else: there is better to do than to spin."""
 _BURST: Final = 32
 _BURST_NS: Final = 100_000
+
+
+class Breath:
+    """Lets others run once in 32 calls, or 100 us, of what succeeds again and again without waiting."""
+
+    def __init__(self) -> None:
+        self._burst = 0
+        self._due_ns = 0
+
+    def is_due(self) -> bool:
+        """Count a call that did not wait; whether others should run now."""
+        self._burst += 1
+        return self._burst >= _BURST or perf_counter_ns() > self._due_ns
+
+    async def take(self) -> None:
+        """Let them. It can not be cancelled: what was done before has been done."""
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        self.begin_anew(perf_counter_ns())
+
+    def begin_anew(self, now_ns: int) -> None:
+        """Others have just run."""
+        self._burst, self._due_ns = 0, now_ns + _BURST_NS
 
 
 class TrioDoorbell(Doorbell):
@@ -37,8 +59,7 @@ class TrioDoorbell(Doorbell):
         self._followers: dict[trio.lowlevel.Task, Callable[[], bool]] = {}
         self._spinning = False
         self._mocked: bool | None = None  # known once a task waits
-        self._burst = 0
-        self._breath_due_ns = 0
+        self.breath = Breath()
 
     async def until(
         self,
@@ -74,17 +95,7 @@ class TrioDoorbell(Doorbell):
             now_ns = perf_counter_ns()
             if patience is not None:
                 patience.slept(now_ns - start_ns, spun=budget_ns > 0)
-            self._burst, self._breath_due_ns = 0, now_ns + _BURST_NS
-
-    def breath_is_due(self) -> bool:
-        """Whether others should run: once in 32 calls, or 100 us, of what succeeds again and again without waiting."""
-        self._burst += 1
-        return self._burst >= _BURST or perf_counter_ns() > self._breath_due_ns
-
-    async def breathe(self) -> None:
-        """Let them. It can not be cancelled: what was done before has been done."""
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        self._burst, self._breath_due_ns = 0, perf_counter_ns() + _BURST_NS
+            self.breath.begin_anew(now_ns)
 
     async def _spin(self, ready: Callable[[], bool], end_ns: int) -> bool:
         """Look again and again, a turn at a time, unless others have work to do."""

@@ -112,6 +112,7 @@ def _no_leaks(_baseline: None, request: pytest.FixtureRequest) -> Iterator[None]
         if time.monotonic() > deadline:
             pytest.fail("this test left behind: " + "; ".join(leaks))
         time.sleep(0.01)
+        gc.collect()  # a thread that a failed run left behind may have ended only now, and left a cycle
 
 
 def _listing(folder: str) -> list[str]:

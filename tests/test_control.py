@@ -10,6 +10,7 @@ from test_pipeline_streams import given, values
 
 import penstock
 from penstock.executors.contract import NodeExecution, RuntimeData, Validation
+from penstock.shm import trio_doorbell
 
 
 def balanced(run):
@@ -127,6 +128,37 @@ async def test_what_can_not_be_configured_is_refused_and_the_run_goes_on():
             await run.configure("fussy", level=11)
         await run.send("in", 2)
         assert (await run.receive("out")).as_json() == [4, {}]
+
+
+async def test_a_node_that_never_waits_is_configured_after_the_call_in_hand(monkeypatch):
+    """Whoever configures a node does not stand back for the thousands of data that it could go on with."""
+    monkeypatch.setattr(trio_doorbell, "_BURST_NS", 1 << 60)  # turns by their number alone
+    counts = []
+
+    class Busy:
+        def __init__(self, level: int = 1) -> None:
+            self.count = 0
+
+        async def process(self, data):
+            self.count += 1
+            if self.count == 10:
+                asked.set()
+            for _ in range(31):  # and one receive: others have their turn within a call, and never between two
+                yield data
+
+        def configure(self, **params):
+            counts.append(self.count)
+
+    asked = trio.Event()
+    source = given([RuntimeData.json(n) for n in range(3000)])
+    pipeline = (
+        penstock.Pipeline().add("in", source).add("node", Busy, {"level": 1}).connect("in -> node", capacity=4000)
+    )
+    async with pipeline.open() as run:
+        await asked.wait()
+        await run.configure("node", level=2)
+        await run.wait()
+    assert 10 <= counts[0] <= 12
 
 
 async def test_a_source_is_configured_while_it_waits():

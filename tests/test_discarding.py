@@ -186,7 +186,7 @@ def test_what_a_predecessor_had_in_hand_is_not_discarded(policy):
         edge.ring.interrupt()
         time.sleep(2 * AGE_S)
         successor = edge.another_receiver()
-        assert number_of(successor.take_again()) == 0
+        assert number_of(successor.take_again(0)) == 0
         successor.acknowledge()
         assert successor.take() is None
         assert account(edge) == (1, 2, 0)

@@ -99,8 +99,8 @@ class Calls:
                 await self._wait(call)
         finally:
             del self._pending[correlation]
-        if self._bell.breath_is_due():
-            await self._bell.breathe()
+        if self._bell.breath.is_due():
+            await self._bell.breath.take()
         if call.error is not None:
             raise call.error
         assert call.answer is not None
