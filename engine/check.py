@@ -74,7 +74,7 @@ class _Checker:
         self._check_cycles(cycles)
         if self._problems:
             raise PipelineInvalid(self._problems)
-        return Plan(self._pipeline.name, order, self._edges, cycles, self._inputs, self._outputs)
+        return Plan(self._pipeline.name, order, self._edges, cycles, self._inputs, self._outputs, self._pipeline.wait)
 
     # Nodes
 
@@ -115,6 +115,7 @@ class _Checker:
                 outputs,
                 found.signature.is_source,
                 delivery,
+                found.signature,
             )
 
     def _place(self, decl: NodeDecl, found: FoundType) -> tuple[ExecutorType, bool]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from penstock.engine.pipeline import EdgeDecl, NodeDecl
-from penstock.executors.contract import DataType, ExecutorType, Json
+from penstock.executors.contract import DataType, ExecutorType, Json, Validation
+from penstock.executors.host import Signature
 from penstock.executors.multiprocess.delivery import Delivery
 from penstock.executors.registry import NodeFactory
+from penstock.shm.patience import WaitMode
+
+if TYPE_CHECKING:
+    from penstock.engine.running import Run, RunOptions
 
 __all__ = ["Cycle", "Plan", "PlannedEdge", "PlannedNode", "PlannedPort", "accepted_types"]
 
@@ -31,6 +37,7 @@ class PlannedNode:
     outputs: Mapping[str, str]
     is_source: bool
     delivery: Delivery
+    signature: Signature
     edges_in: list[PlannedEdge] = field(default_factory=list)
     edges_out: list[PlannedEdge] = field(default_factory=list)
 
@@ -103,6 +110,20 @@ class Plan:
     cycles: list[Cycle] = field(default_factory=list)
     inputs: dict[str, PlannedPort] = field(default_factory=dict)
     outputs: dict[str, PlannedPort] = field(default_factory=dict)
+    wait: WaitMode = "adaptive"
+
+    def open(self, options: RunOptions | None = None) -> AbstractAsyncContextManager[Run]:
+        """Start a run, as `Pipeline.open`, without another check: for programs that open one pipeline many times.
+
+        Raises:
+            Validation: `only_native` is asked for; say so at `Pipeline.check`, which places the nodes.
+            AllocationFailed, NodeExecution: as `Pipeline.open`.
+        """
+        from penstock.engine.running import open_plan
+
+        if options is not None and options.only_native and any(node.in_worker for node in self.nodes):
+            raise Validation("the nodes are placed already: say pipeline.check(only_native=True)")
+        return open_plan(self, options)
 
 
 def accepted_types(port: PlannedPort) -> frozenset[DataType]:
