@@ -58,6 +58,10 @@ class Chunk(Node):
         self._parts, self._waiting = [], 0
         return self._piece(rest)
 
+    def interrupt(self) -> None:
+        """What waits for the rest of its piece is stale."""
+        self._parts, self._waiting = [], 0
+
     def _length(self, sample_rate: int) -> int:
         return self._samples or max(1, round(self._ms * sample_rate / 1000))
 
