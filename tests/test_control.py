@@ -2,6 +2,7 @@
 
 import threading
 
+import numpy as np
 import pytest
 import trio
 from support import NODES
@@ -397,3 +398,15 @@ async def test_a_datum_that_waited_for_the_room_of_an_interrupt_is_stale(room_fi
             run.receive_nowait("out")
         await run.send("in", 3)
         assert (await run.receive("out")).as_json() == 3
+
+
+async def test_builtin_nodes_throw_away_what_they_hold_back():
+    """Half a piece of audio from before an interrupt is not the beginning of the first one after it."""
+    pipeline = penstock.Pipeline().add("node", "chunk", {"samples": 4}).input("in", "node").output("out", "node")
+    async with pipeline.open() as run:
+        await run.send("in", RuntimeData.audio(np.full(6, 1, "f4"), sample_rate=8000))
+        await settled()
+        run.interrupt("node")
+        await settled()
+        await run.send("in", RuntimeData.audio(np.full(4, 2, "f4"), sample_rate=8000))
+        assert (await run.receive("out")).as_audio().samples.tolist() == [2, 2, 2, 2]
