@@ -120,7 +120,7 @@ class _Checker:
 
     def _place(self, decl: NodeDecl, found: FoundType) -> tuple[ExecutorType, bool]:
         is_wasm = found.guest_params is not None
-        executor = decl.executor or self._pipeline.routes.executor_for(found.shown_name)
+        executor = decl.executor or self._route(decl, found)
         if is_wasm and executor is ExecutorType.NATIVE:
             self._problem(decl, "a .wasm file runs on the executors wasm and multiprocess, not native")
         if not is_wasm and executor is ExecutorType.WASM:
@@ -135,6 +135,14 @@ class _Checker:
         if decl.limits and (in_worker or not is_wasm):
             self._problem(decl, "`limits` are for nodes on the wasm executor")
         return executor, in_worker
+
+    def _route(self, decl: NodeDecl, found: FoundType) -> ExecutorType:
+        if found.guest_params is None:
+            for routes in decl.routes:
+                rule = routes.rule_for(found.shown_name) or routes.rule_for(found.import_name)
+                if rule is not None:
+                    return rule
+        return self._pipeline.routes.executor_for(found.shown_name)
 
     def _ports(
         self, decl: NodeDecl, found: FoundType, params: Mapping[str, Json]
