@@ -56,12 +56,13 @@ async def _main(options: Options, series: Series) -> None:
             for _ in range(counts[kind]):
                 runs.append((kind, await nursery.start(_hold, plan)))
         stuck = await nursery.start(_hold, plans["two workers"])
-        for block in range(2 * options.choose(quick=2, full=3)):
-            if block % 2:
-                stuck.interrupt("hang")
-            else:
+        await _block(Series("warm up"), runs, 2.0, "")
+        for block in range(4 * options.choose(quick=1, full=2)):
+            is_stuck = block % 4 in {1, 2}  # alone, beside, beside, alone: what drifts hits both
+            if is_stuck:
                 await stuck.send("in", np.array([_HANGS]))
-            await _block(series, runs, window_s, "beside a stuck one" if block % 2 == 0 else "alone")
+            await _block(series, runs, window_s, "beside a stuck one" if is_stuck else "alone")
+            stuck.interrupt("hang")
         nursery.cancel_scope.cancel()
 
 
