@@ -115,7 +115,7 @@ class _Checker:
                 outputs,
                 found.signature.is_source,
                 delivery,
-                found.signature,
+                signature=found.signature,
             )
 
     def _place(self, decl: NodeDecl, found: FoundType) -> tuple[ExecutorType, bool]:

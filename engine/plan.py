@@ -37,9 +37,10 @@ class PlannedNode:
     outputs: Mapping[str, str]
     is_source: bool
     delivery: Delivery
-    signature: Signature
     edges_in: list[PlannedEdge] = field(default_factory=list)
     edges_out: list[PlannedEdge] = field(default_factory=list)
+    signature: Signature | None = None
+    """Of the factory; read again for each run where it is not given."""
 
     @property
     def node_id(self) -> str:
