@@ -31,6 +31,7 @@ NAMES = (
     "steps",
     "native",
     "sessions",
+    "crowd",
     "wasm",
     "start",
     "idle",

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from penstock.engine.faults import DeadLetter as DeadLetter
     from penstock.engine.manifest import load as load
     from penstock.engine.pipeline import Pipeline as Pipeline
+    from penstock.engine.plan import Plan as Plan
     from penstock.engine.problems import PipelineInvalid as PipelineInvalid
     from penstock.engine.report import Report as Report
     from penstock.engine.running import Run as Run
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "DeadLetter": "penstock.engine.faults",
     "Pipeline": "penstock.engine.pipeline",
+    "Plan": "penstock.engine.plan",
     "PipelineInvalid": "penstock.engine.problems",
     "Report": "penstock.engine.report",
     "Run": "penstock.engine.running",
@@ -27,7 +29,18 @@ _HOMES = {
     "run": "penstock.engine.running",
 }
 
-__all__ = ["DeadLetter", "Pipeline", "PipelineInvalid", "Report", "Run", "RunEnded", "RunOptions", "load", "run"]
+__all__ = [
+    "DeadLetter",
+    "Pipeline",
+    "PipelineInvalid",
+    "Plan",
+    "Report",
+    "Run",
+    "RunEnded",
+    "RunOptions",
+    "load",
+    "run",
+]
 
 
 def __getattr__(name: str) -> object:

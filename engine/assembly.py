@@ -168,7 +168,7 @@ class Assembly:
         ctx = NodeContext(node.node_id, node.type_name, dict(node.params), self.session_id)
         if wiring is not None and any(edge.shared for edge in node.edges_out):
             ctx.claim = wiring.claim
-        local = LocalNode(node.factory, ctx, thread=node.decl.thread)
+        local = LocalNode(node.factory, ctx, thread=node.decl.thread, signature=node.signature)
         inputs = [(edge.target_port, self._receiver(edge, wiring)) for edge in node.edges_in]
         faults = Faults(node.decl, self.on_dead_letter)
         return LocalTask(local, inputs, self._outputs(node.edges_out, wiring), faults)

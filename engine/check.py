@@ -80,7 +80,9 @@ class _Checker:
         self._check_cycles(cycles)
         if self._problems:
             raise PipelineInvalid(self._problems)
-        return Plan(self._pipeline.name, order, self._edges, cycles, self._inputs, self._outputs)
+        said = self._pipeline
+        ends = (self._inputs, self._outputs)
+        return Plan(said.name, order, self._edges, cycles, *ends, wait=said.wait, max_growth=said.max_growth)
 
     # Nodes
 
@@ -128,6 +130,7 @@ class _Checker:
                 found.signature.is_source,
                 delivery,
                 surroundings,
+                signature=found.signature,
             )
 
     def _place(self, decl: NodeDecl, found: FoundType) -> tuple[ExecutorType, bool]:

@@ -141,14 +141,13 @@ class ExternalOutput:
         """The next datum, waiting for it (see `Run.receive`)."""
         self._gate.check()
         await trio.lowlevel.checkpoint_if_cancelled()
+        await trio.lowlevel.cancel_shielded_checkpoint()  # before it is taken: afterwards it could become stale
         try:
-            data = self.receive_nowait()
+            return self.receive_nowait()
         except trio.WouldBlock:
             with self._gate.waiting():
                 async with self._turn:
                     return await self._take()
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        return data
 
     def receive_nowait(self) -> RuntimeData:
         """The next datum, if it is there (see `Run.receive_nowait`)."""

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from penstock.engine.pipeline import EdgeDecl, NodeDecl
-from penstock.executors.contract import DataType, ExecutorType, Json
+from penstock.engine.pipeline import DEFAULT_GROWTH, EdgeDecl, NodeDecl
+from penstock.executors.contract import DataType, ExecutorType, Json, Validation
+from penstock.executors.host import Signature
 from penstock.executors.multiprocess.delivery import Delivery
 from penstock.executors.multiprocess.surroundings import Surroundings
 from penstock.executors.registry import NodeFactory
+from penstock.shm.patience import WaitMode
+
+if TYPE_CHECKING:
+    from penstock.engine.running import Run, RunOptions
 
 __all__ = ["Cycle", "Plan", "PlannedEdge", "PlannedNode", "PlannedPort", "accepted_types"]
 
@@ -35,6 +41,8 @@ class PlannedNode:
     surroundings: Surroundings = field(default_factory=Surroundings)
     edges_in: list[PlannedEdge] = field(default_factory=list)
     edges_out: list[PlannedEdge] = field(default_factory=list)
+    signature: Signature | None = None
+    """Of the factory; read again for each run where it is not given."""
 
     @property
     def node_id(self) -> str:
@@ -110,6 +118,21 @@ class Plan:
     cycles: list[Cycle] = field(default_factory=list)
     inputs: dict[str, PlannedPort] = field(default_factory=dict)
     outputs: dict[str, PlannedPort] = field(default_factory=dict)
+    wait: WaitMode = "adaptive"
+    max_growth: int = DEFAULT_GROWTH
+
+    def open(self, options: RunOptions | None = None) -> AbstractAsyncContextManager[Run]:
+        """Start a run, as `Pipeline.open`, without another check: for programs that open one pipeline many times.
+
+        Raises:
+            Validation: `only_native` is asked for; say so at `Pipeline.check`, which places the nodes.
+            AllocationFailed, NodeExecution: as `Pipeline.open`.
+        """
+        from penstock.engine.running import open_plan
+
+        if options is not None and options.only_native and any(node.in_worker for node in self.nodes):
+            raise Validation("the nodes are placed already: say pipeline.check(only_native=True)")
+        return open_plan(self, options)
 
 
 def accepted_types(port: PlannedPort) -> frozenset[DataType]:

@@ -22,7 +22,7 @@ from penstock.engine.faults import DeadLetter, OnDeadLetter
 from penstock.engine.gate import Gate
 from penstock.engine.local_task import LocalTask
 from penstock.engine.pipeline import Pipeline
-from penstock.engine.plan import Cycle, PlannedEdge, PlannedNode, PlannedPort
+from penstock.engine.plan import Cycle, Plan, PlannedEdge, PlannedNode, PlannedPort
 from penstock.engine.ports import Ports
 from penstock.engine.report import EdgeReport, NodeReport, Report
 from penstock.engine.stall import Stall
@@ -33,7 +33,7 @@ from penstock.executors.multiprocess.supervisor import OnOutput, print_output
 from penstock.executors.multiprocess.wiring import Wiring
 from penstock.shm.ring import Word
 
-__all__ = ["Run", "RunOptions", "open_run", "run"]
+__all__ = ["Run", "RunOptions", "open_plan", "open_run", "run"]
 
 
 _HURRIED_GRACE_S = 0.5
@@ -434,23 +434,34 @@ class Run(Ports):
 
 @asynccontextmanager
 async def open_run(pipeline: Pipeline, options: RunOptions | None = None, *, alone: bool = False) -> AsyncIterator[Run]:
-    """Check, start, yield, stop and remove (see `Pipeline.open`).
+    """Check a pipeline and open its plan (see `Pipeline.open`).
+
+    Raises:
+        PipelineInvalid: it can not be run.
+        AllocationFailed, NodeExecution: as `open_plan`.
+    """
+    plan = check(pipeline, only_native=options is not None and options.only_native, alone=alone)
+    async with open_plan(plan, options) as running:
+        yield running
+
+
+@asynccontextmanager
+async def open_plan(plan: Plan, options: RunOptions | None = None) -> AsyncIterator[Run]:
+    """Start, yield, stop and remove (see `Plan.open`).
 
     Leaving the block stops the sources and works off what is in flight within the grace period; an error or a
     cancellation ends everything at once, with the nodes cleaned up.
 
     Raises:
-        PipelineInvalid: it can not be run.
         AllocationFailed: /dev/shm is too small.
         NodeExecution: a node failed, or its process died.
         Deadlock: nodes wait for each other, and no edge may grow.
     """
     options = options or RunOptions()
-    plan = check(pipeline, only_native=options.only_native, alone=alone)
     with ExitStack() as stack:
         shared = any(node.in_worker for node in plan.nodes)
-        wiring = stack.enter_context(Wiring(f"penstock run {plan.name}", pipeline.wait)) if shared else None
-        growth = pipeline.max_growth if options.max_growth is None else options.max_growth
+        wiring = stack.enter_context(Wiring(f"penstock run {plan.name}", plan.wait)) if shared else None
+        growth = plan.max_growth if options.max_growth is None else options.max_growth
         growth = growth if can_deadlock(plan) else 0
         dead_letters: deque[DeadLetter] = deque(maxlen=_DEAD_LETTERS)
         on_dead_letter = options.on_dead_letter or dead_letters.append

@@ -122,10 +122,16 @@ class _FunctionNode:
 class NodeHost:
     """A node and its context. `begin` and the other calls only call the node; who drives it awaits or iterates."""
 
-    def __init__(self, factory: NodeFactory, ctx: NodeContext) -> None:
-        """Build the node from `ctx.params`; may raise whatever its `__init__` does."""
+    def __init__(self, factory: NodeFactory, ctx: NodeContext, signature: Signature | None = None) -> None:
+        """Build the node from `ctx.params`; may raise whatever its `__init__` does.
+
+        Args:
+            factory: its class or function.
+            ctx: what it is told.
+            signature: of the factory, where it is known already.
+        """
         self.ctx = ctx
-        signature = signature_of(factory)
+        signature = signature or signature_of(factory)
         self._params = ctx.params
         self._function = factory if signature.is_function else None
         self.node: Any = (

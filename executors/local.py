@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import trio
 
 from penstock.executors.contract import Json, NodeContext, RuntimeData
-from penstock.executors.host import NodeHost, outputs
+from penstock.executors.host import NodeHost, Signature, outputs
 from penstock.executors.registry import NodeFactory
 from penstock.executors.translate import node_error
 
@@ -53,7 +53,9 @@ class _Gate:
 class LocalNode:
     """Drives one node. One call at a time; what the node raises comes out as `NodeExecution`."""
 
-    def __init__(self, factory: NodeFactory, ctx: NodeContext, *, thread: bool = False) -> None:
+    def __init__(
+        self, factory: NodeFactory, ctx: NodeContext, *, thread: bool = False, signature: Signature | None = None
+    ) -> None:
         """Build the node.
 
         Args:
@@ -61,6 +63,7 @@ class LocalNode:
             ctx: what it is told about itself.
             thread: run its synchronous code in a worker thread, so that it does not hold up the other tasks. What is
                 async runs in the loop all the same.
+            signature: of the factory, where it is known already.
 
         Raises:
             NodeExecution: its constructor failed.
@@ -70,7 +73,7 @@ class LocalNode:
         self._emitted: list[tuple[str, RuntimeData]] = []
         ctx.emit = self._note_emitted
         try:
-            self.host: NodeHost = NodeHost(factory, ctx)
+            self.host: NodeHost = NodeHost(factory, ctx, signature)
         except Exception as error:
             raise node_error(ctx.node_id, error) from error
         self._main_port = self.host.outputs[0] if self.host.outputs else ""

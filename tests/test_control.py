@@ -2,6 +2,7 @@
 
 import threading
 
+import numpy as np
 import pytest
 import trio
 from support import NODES
@@ -429,3 +430,46 @@ async def test_a_datum_that_waited_for_the_room_of_an_interrupt_is_stale(room_fi
             run.receive_nowait("out")
         await run.send("in", 3)
         assert (await run.receive("out")).as_json() == 3
+
+
+async def test_builtin_nodes_throw_away_what_they_hold_back():
+    """Half a piece of audio from before an interrupt is not the beginning of the first one after it."""
+    pipeline = penstock.Pipeline().add("node", "chunk", {"samples": 4}).input("in", "node").output("out", "node")
+    async with pipeline.open() as run:
+        await run.send("in", RuntimeData.audio(np.full(6, 1, "f4"), sample_rate=8000))
+        await settled()
+        run.interrupt("node")
+        await settled()
+        await run.send("in", RuntimeData.audio(np.full(4, 2, "f4"), sample_rate=8000))
+        assert (await run.receive("out")).as_audio().samples.tolist() == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("thread", [False, True])
+@pytest.mark.parametrize("steps", range(7))
+async def test_nothing_old_begins_after_an_interrupt(steps, thread):
+    """However far a datum has come, when the interrupt is over no node begins with it and no reader gets it."""
+    seen, got = [], []
+
+    def node(data):
+        seen.append(data.as_json())
+        return data
+
+    async def read(run):
+        async for data in run.outputs("out"):
+            got.append(data.as_json())  # noqa: PERF401  each as it comes
+
+    pipeline = penstock.Pipeline().add("first", f"{NODES}:echo").add("node", node, thread=thread)
+    pipeline.connect("first -> node").input("in", "first").output("out", "node")
+    async with trio.open_nursery() as nursery:
+        async with pipeline.open() as run:
+            nursery.start_soon(read, run)
+            for n in range(30):
+                await settled()
+                run.send_nowait("in", n)
+                for _ in range(steps):
+                    await trio.lowlevel.checkpoint()
+                run.interrupt("first")
+                before = (n in seen or thread, list(got))
+                await settled()
+                assert (n in seen or thread, got) == before
+    balanced(run)

@@ -75,6 +75,10 @@ class Chunk(Node):
         self._lock.sample_rate, self._lock.channels = state["format"]
         self._clock = StreamClock(state["clock"])
 
+    def interrupt(self) -> None:
+        """What waits for the rest of its piece is stale."""
+        self._parts, self._waiting = [], 0
+
     def _length(self, sample_rate: int) -> int:
         return self._samples or max(1, round(self._ms * sample_rate / 1000))
 

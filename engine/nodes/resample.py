@@ -58,6 +58,11 @@ class Resample(Node):
     def flush(self) -> RuntimeData | None:
         return None if self._stream is None else self._resampled(np.zeros(0, np.float32), last=True)
 
+    def interrupt(self) -> None:
+        """What the filter holds back is stale."""
+        self._stream, self._clock = None, StreamClock()
+        self._taken = self._given = 0
+
     def _open(self, audio: AudioBuffer) -> Any:
         import soxr
 
