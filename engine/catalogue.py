@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
 from penstock.engine.nodes import BUILTIN
 from penstock.engine.pipeline import NodeDecl, Pipeline
 from penstock.engine.problems import Problem, did_you_mean
+from penstock.engine.values import Unfit, plain, settle
 from penstock.executors.contract import Json, Validation
 from penstock.executors.host import Signature, signature_of
 from penstock.executors.registry import NodeFactory, NodeRegistry, type_name
 
-__all__ = ["Catalogue", "FoundType", "settle"]
+__all__ = ["Catalogue", "FoundType"]
 
 
 @dataclass(slots=True)
@@ -102,10 +101,9 @@ class Catalogue:
             parameter = found.signature.parameters.get(name)
             try:
                 folder = decl.folders.get(name, decl.folder or self._folder)
-                settled[name] = settle(value, parameter, folder)
-            except msgspec.ValidationError as error:
-                text = str(error).replace("`", "")
-                problems.append(self._problem(decl, name, f"parameter {name!r}: {text[:1].lower()}{text[1:]}"))
+                settled[name] = plain(value) if parameter is None else settle(value, parameter.annotation, folder)
+            except Unfit as error:
+                problems.append(self._problem(decl, name, f"parameter {name!r}: {error}"))
         return settled, problems
 
     def _check_names(self, decl: NodeDecl, found: FoundType) -> Iterator[Problem]:
@@ -131,37 +129,9 @@ class Catalogue:
         return Problem(decl.param_where.get(name, decl.where), f"node {decl.node_id!r}: {text}")
 
 
-def settle(value: Any, parameter: inspect.Parameter | None, folder: str) -> Json:
-    """A value of the parameter's own type, as JSON says it.
-
-    Raises:
-        msgspec.ValidationError: it is of another type.
-    """
-    if parameter is None or parameter.annotation is parameter.empty:
-        return _plain(value)
-    if _is_path(parameter.annotation) and isinstance(value, str | os.PathLike):
-        text = os.fspath(value)
-        return text if text == "-" else os.path.join(folder, text)
-    try:
-        return _plain(msgspec.convert(value, parameter.annotation))
-    except msgspec.ValidationError:
-        raise
-    except (TypeError, NotImplementedError):  # an annotation that msgspec does not know: the node will see
-        return _plain(value)
-
-
 def _find_modules_in(folder: str) -> None:
     if folder and folder not in sys.path:
         sys.path.append(folder)
-
-
-def _is_path(annotation: object) -> bool:
-    return annotation is Path or Path in get_args(annotation)
-
-
-def _plain(value: Any) -> Json:
-    plain: Json = msgspec.to_builtins(value, enc_hook=str)
-    return plain
 
 
 def _import_name(factory: NodeFactory) -> str:

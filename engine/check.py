@@ -15,7 +15,6 @@ from penstock.engine.pipeline import POLICIES, EdgeDecl, NodeDecl, Pipeline, Por
 from penstock.engine.plan import Cycle, Plan, PlannedEdge, PlannedNode, PlannedPort, accepted_types
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
 from penstock.executors.contract import DataType, ExecutorType, Json, ServiceError
-from penstock.executors.multiprocess.delivery import DeliveryMode
 from penstock.shm.patience import WAIT_MODES
 from penstock.shm.ring import LARGEST_CAPACITY, LARGEST_GROWTH
 
@@ -124,7 +123,7 @@ class _Checker:
 
     def _place(self, decl: NodeDecl, found: FoundType) -> tuple[ExecutorType, bool]:
         is_wasm = found.guest_params is not None
-        executor = decl.executor or self._pipeline.routes.executor_for(found.shown_name)
+        executor = decl.executor or self._route(decl, found)
         if is_wasm and executor is ExecutorType.NATIVE:
             self._problem(decl, "a .wasm file runs on the executors wasm and multiprocess, not native")
         if not is_wasm and executor is ExecutorType.WASM:
@@ -139,6 +138,14 @@ class _Checker:
         if decl.limits and (in_worker or not is_wasm):
             self._problem(decl, "`limits` are for nodes on the wasm executor")
         return executor, in_worker
+
+    def _route(self, decl: NodeDecl, found: FoundType) -> ExecutorType:
+        if found.guest_params is None:
+            for routes in decl.routes:
+                rule = routes.rule_for(found.shown_name) or routes.rule_for(found.import_name)
+                if rule is not None:
+                    return rule
+        return self._pipeline.routes.executor_for(found.shown_name)
 
     def _ports(
         self, decl: NodeDecl, found: FoundType, params: Mapping[str, Json]
@@ -233,11 +240,7 @@ class _Checker:
 
     def _join(self, planned: PlannedEdge) -> bool:
         """Note an edge, if there is nothing against it."""
-        edge, target = planned.decl, planned.target
-        if edge.max_age_s is not None and isinstance(target, PlannedNode) and _is_replayed(target):
-            text = f"max_age is not for edges into {target.node_id!r}, which is replayed from snapshots"
-            remedy = "say `delivery: fail` for it, or put a node between"
-            self._edge_problem(edge, f"{text}: what was young the first time would be too old; {remedy}")
+        edge = planned.decl
         if planned.shared and isinstance(edge.capacity, int) and edge.capacity > LARGEST_CAPACITY:
             text = f"capacity of an edge between processes is at most {LARGEST_CAPACITY}, not {edge.capacity}"
             self._edge_problem(edge, text)
@@ -378,11 +381,6 @@ def _of_side(ref: PortRef, ports: Mapping[str, str], other_side: Mapping[str, st
     if ref.through and ref.port not in ports and ref.port in other_side:
         return PortRef(ref.node_id)
     return ref
-
-
-def _is_replayed(node: PlannedNode) -> bool:
-    """Whether a crash has it take again what it has taken since a snapshot."""
-    return node.in_worker and node.delivery.mode is DeliveryMode.REPLAY and node.delivery.snapshots
 
 
 def _is_duration(value: object) -> bool:

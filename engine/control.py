@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import msgspec
-
-from penstock.engine.catalogue import settle
 from penstock.engine.plan import Plan, PlannedEdge, PlannedNode
 from penstock.engine.problems import did_you_mean
+from penstock.engine.values import Unfit, plain, settle
 from penstock.executors.contract import Json, Validation
 from penstock.executors.host import configurable
 
@@ -46,10 +44,10 @@ def changed_params(node: PlannedNode, params: Mapping[str, Any]) -> dict[str, Js
             problems.append(f"{node.type_name} has no parameter {name!r}: {did_you_mean(name, known.parameters)}")
             continue
         try:
-            settled[name] = settle(value, known.parameters.get(name), "")
-        except msgspec.ValidationError as error:
-            text = str(error).replace("`", "")
-            problems.append(f"parameter {name!r}: {text[:1].lower()}{text[1:]}")
+            parameter = known.parameters.get(name)
+            settled[name] = plain(value) if parameter is None else settle(value, parameter.annotation, "")
+        except Unfit as error:
+            problems.append(f"parameter {name!r}: {error}")
     if problems:
         raise Validation("\n".join(f"node {node.node_id!r}: {text}" for text in problems))
     return settled

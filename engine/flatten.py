@@ -15,7 +15,7 @@ from penstock.engine.manifest import load
 from penstock.engine.parameters import Given, fill_in
 from penstock.engine.pipeline import EdgeDecl, NodeDecl, Pipeline, PortRef
 from penstock.engine.problems import PipelineInvalid, Problem, did_you_mean
-from penstock.executors.contract import ExecutorType
+from penstock.executors.router import Routes
 
 __all__ = ["NAME", "flatten"]
 
@@ -33,7 +33,7 @@ def flatten(pipeline: Pipeline) -> Pipeline:
     for name in sorted(pipeline.parameters.keys() - values.keys()):
         text = f"parameter {name!r} has no default: give it a value, as in --set {name}=VALUE"
         flat.problems.append(Problem(pipeline.parameters[name].where, text))
-    ports = _Scope(flat, pipeline, "", values, None, (_identity(pipeline),)).expand()
+    ports = _Scope(flat, pipeline, "", values, (pipeline.routes,), (_identity(pipeline),)).expand()
     flat.inputs = [edge for edges in ports.inputs.values() for edge in edges]
     flat.outputs = ports.outputs
     flat.problems = list(dict.fromkeys(flat.problems))  # a manifest that is used twice has its problems once
@@ -61,14 +61,14 @@ class _Scope:
         pipeline: Pipeline,
         prefix: str,
         values: Mapping[str, Given],
-        executor: ExecutorType | None,
+        routes: tuple[Routes, ...],
         within: tuple[str, ...],
     ) -> None:
         self._flat = flat
         self._pipeline = pipeline
         self._prefix = prefix
         self._values = values
-        self._executor = executor
+        self._routes = routes
         self._within = within
         self._folder = os.path.dirname(pipeline.file)
         self._parts: dict[str, _Ports] = {}  # the nodes that are pipelines
@@ -104,10 +104,8 @@ class _Scope:
         if not NAME.fullmatch(decl.node_id):
             self._problem(decl, _NO_NAME)
         elif not is_pipeline:
-            name = inner if isinstance(inner, str) else getattr(inner, "__name__", "")
-            executor = decl.executor or self._pipeline.routes.rule_for(name) or self._executor
             node_id = self._prefix + decl.node_id
-            self._flat.nodes.append(replace(filled, node_id=node_id, executor=executor, folder=self._folder))
+            self._flat.nodes.append(replace(filled, node_id=node_id, folder=self._folder, routes=self._routes))
         elif decl.node_id in self._parts or sum(other.node_id == decl.node_id for other in self._pipeline.nodes) > 1:
             self._problem(decl, "there is a node of this name already: names are unique")
         else:
@@ -133,8 +131,8 @@ class _Scope:
         self._check_given(decl, inner, given)
         values = _values(inner, given)
         prefix = f"{self._prefix}{decl.node_id}/"
-        executor = decl.executor or self._executor
-        scope = _Scope(self._flat, inner, prefix, values, executor, (*self._within, identity))
+        around = self._routes if decl.executor is None else (Routes({"*": decl.executor}), *self._routes)
+        scope = _Scope(self._flat, inner, prefix, values, (inner.routes, *around), (*self._within, identity))
         self._parts[decl.node_id] = scope.expand()
 
     def _inner(self, decl: NodeDecl) -> Pipeline | None:

@@ -82,6 +82,8 @@ class NodeDecl:
     param_where: dict[str, Where] = field(default_factory=dict)
     folder: str = ""
     """Of the manifest that it stands in: where paths start, and modules are found."""
+    routes: tuple[Routes, ...] = ()
+    """The rules of its pipeline, and of those around it; the first that has one for its type places it."""
     folders: dict[str, str] = field(default_factory=dict)
     """Where the relative path of a parameter starts that came from elsewhere; empty: where the program runs."""
 
@@ -337,6 +339,19 @@ class Pipeline:
             raise Validation('output() needs a name and where its data come from, as in output("text", "asr.out")')
         bounds = (_capacity_of(policy, capacity), max_bytes, timeout_s, policy, max_age_s, where)
         self.outputs.append(EdgeDecl(PortRef.parse(source), PortRef(name), *bounds))
+        return self
+
+    def route(self, node_type: str, executor: str | ExecutorType) -> Self:
+        """Say where nodes of a type run that do not say so themselves: an exact name, or the first pattern that fits.
+
+        Args:
+            node_type: as it is given to `add`, or `package.module:Name`; with `*`, `?` or `[` in it a pattern.
+            executor: `native` or `multiprocess`.
+
+        Raises:
+            Validation: there is no such executor.
+        """
+        self.routes = self.routes.with_rule(node_type, executor_of(executor))
         return self
 
     def set(self, node_id: str, name: str, value: Any) -> Self:

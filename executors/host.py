@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from penstock.executors.contract import Json, NodeContext, NodeExecution, RuntimeData
+from penstock.executors.parameters import typed
 from penstock.executors.registry import NodeFactory
 
 __all__ = [
@@ -57,16 +57,10 @@ class Signature:
     def accepted(self, params: Mapping[str, Json]) -> dict[str, Any]:
         """The parameters that the class or function names; the node finds the others in `ctx.params`."""
         return {
-            name: Path(value) if isinstance(value, str) and self._wants_path(name) else value
+            name: typed(value, self.parameters[name].annotation) if name in self.parameters else value
             for name, value in params.items()
             if self.takes_any or name in self.parameters
         }
-
-    def _wants_path(self, name: str) -> bool:
-        parameter = self.parameters.get(name)
-        if parameter is None:
-            return False
-        return parameter.annotation is Path or Path in get_args(parameter.annotation)
 
 
 def _parameters(factory: NodeFactory) -> list[inspect.Parameter]:

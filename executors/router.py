@@ -29,6 +29,10 @@ class Routes:
             return ExecutorType.WASM
         return self.rule_for(node_type) or self._default
 
+    def with_rule(self, node_type: str, executor: ExecutorType) -> Routes:
+        """These rules and one more, behind them; a later one of the same name or pattern replaces it."""
+        return Routes({**self._rules, node_type: executor}, self._default)
+
     def rule_for(self, node_type: str) -> ExecutorType | None:
         """What a rule says of a type; None where there is no rule for it."""
         exact = self._rules.get(node_type)

@@ -272,15 +272,6 @@ class ReceiveEnd:
         ring.advance()
         return Record(header, payload, tail)
 
-    def take_again(self) -> Record | None:
-        """As `take`, what a predecessor had in hand: however old it is by now, and stale or not."""
-        ring = self.ring
-        keeps, ring.keeps_all = ring.keeps_all, True
-        try:
-            return self.take()
-        finally:
-            ring.keeps_all = keeps
-
     def receive_nowait(self) -> Record:
         """The next message.
 
@@ -308,6 +299,18 @@ class ReceiveEnd:
         if isinstance(self.ring, RingReader):
             with suppress(SharedMemoryError):  # `take` will raise it
                 self.ring.peek()
+
+    def take_again(self, sequence: int) -> Record:
+        """A message that a predecessor had taken and not acknowledged, however old and stale it is by now.
+
+        Raises:
+            CorruptSegment: it is not there, or makes no sense.
+        """
+        self.ring.recall(sequence)
+        record = self.take()
+        if record is None or record.sequence != sequence:
+            raise CorruptSegment(f"edge {self.name}: record {sequence}, which was taken, is not there any more")
+        return record
 
     def ready(self) -> bool:
         """Whether `take` would give anything but None."""

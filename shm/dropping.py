@@ -179,7 +179,6 @@ class DroppingReader:
 
     Attributes:
         next: the sequence of the record that `peek` gave, or the position behind the last one.
-        keeps_all: discard nothing.
         contents_at: where the contents of its slot begin.
     """
 
@@ -201,8 +200,8 @@ class DroppingReader:
         self._received: int = self.words[Word.RECEIVED + (packed & 1)]
         if self._received > self.next:
             raise CorruptSegment(f"ring {ring.segment.name}: {self._received} received of {self.next}")
-        self.keeps_all: bool = False
         self._max_age_ns = max_age_ns
+        self._recalled = -1
         self._in_hand = False
         claimed = self.words[Word.CLAIM]
         self._resumes = claimed >> _SLOT_BITS > self.next and claimed == self.words[Word.VALID]
@@ -243,9 +242,13 @@ class DroppingReader:
             at = ring.places[slot]
             self.contents_at = at + HEADER_BYTES
             header = read_header(ring.view, at, self.next)
-            if self.keeps_all or not self._is_stale(header):
+            if not self._is_stale(header):
                 return header
             self._leave()
+
+    def recall(self, sequence: int) -> None:
+        """Let `peek` give the record that a predecessor had in hand, however old and stale."""
+        self._recalled = sequence
 
     def advance(self) -> None:
         """The record that `peek` showed is taken."""
@@ -275,6 +278,8 @@ class DroppingReader:
         return position
 
     def _is_stale(self, header: Header) -> bool:
+        if self.next == self._recalled:
+            return False
         if self.next < self.words[Word.STALE_BELOW]:
             return True
         max_age_ns = self._max_age_ns

@@ -312,7 +312,7 @@ def test_nodes():
     for name in ("wav_source", "wav_sink", "mono", "resample", "chunk", "json_lines", "tone", "counter"):
         assert name in listed.out
     one = penstock("nodes", "wav_source").check()
-    assert all(word in one.out for word in ("path: Path", "chunk_ms: float = 20", "outputs: out (audio)"))
+    assert all(word in one.out for word in ("path: path (required)", "chunk_ms: float = 20", "outputs: out (audio)"))
     assert "path: str" in penstock("nodes", f"{NODES}:Hold").check().out
     guest = penstock("nodes", SPEECH / "clean.wasm").check()
     assert "cutoff_hz" in guest.out

@@ -1,6 +1,7 @@
 """Pipelines within pipelines: flattened before they are checked, with the parameters that they are given."""
 
 import pytest
+from nodes.typed import Typed
 from support import NODES, drained, manifest
 from support import penstock as command
 
@@ -319,3 +320,38 @@ def test_a_manifest_used_twice_has_its_problems_once(tmp_path):
     manifest(tmp_path, SCALE + "\n    egdes: []\n", "scale.yaml")
     text = outer(edges="s -> part -> more -> keep").replace("keep: {", "more: {type: scale.yaml}\n      keep: {")
     assert len(problems(manifest(tmp_path, text))) == 1
+
+
+# Routing rules
+
+
+def test_rules_in_python_are_those_of_manifests(tmp_path):
+    """An exact name, then the first pattern; for the type as it is said, or its module and name; else native."""
+    rules = {"log": "multiprocess", f"{NODES}:*": "multiprocess", f"{NODES}:echo": "native", "*:Typ?d": "multiprocess"}
+    types = {"a": "log", "b": f"{NODES}:echo", "c": f"{NODES}:upper", "d": "mono"}
+    pipeline = penstock.Pipeline()
+    for pattern, executor in rules.items():
+        pipeline.route(pattern, executor)
+    for name, node_type in types.items():
+        pipeline.add(name, node_type).input(f"to_{name}", name)
+    text = "executors: {" + ", ".join(f'"{rule}": {executor}' for rule, executor in rules.items()) + "}\nnodes:\n"
+    text += "".join(f'  {name}: {{type: "{kind}"}}\n' for name, kind in types.items())
+    text += "inputs: {" + ", ".join(f"to_{name}: {name}" for name in types) + "}\n"
+    said = [
+        {node.node_id: node.executor.value for node in one.check().nodes}
+        for one in (pipeline, penstock.load(manifest(tmp_path, text)))
+    ]
+    assert said[0] == said[1] == {"a": "Multiprocess", "b": "Native", "c": "Multiprocess", "d": "Native"}
+
+
+def test_a_rule_for_a_class():
+    """A class that is given as such has its module and name."""
+    pipeline = penstock.Pipeline().route("nodes.typed:*", "multiprocess").add("t", Typed).input("i", "t")
+    (node,) = pipeline.check().nodes
+    assert node.executor is ExecutorType.MULTIPROCESS
+
+
+def test_a_rule_for_no_executor():
+    """Refused where it is said."""
+    with pytest.raises(Validation, match="there is no executor 'multiproces': did you mean 'multiprocess'"):
+        penstock.Pipeline().route("log", "multiproces")

@@ -149,7 +149,7 @@ def _override(pipeline: Pipeline, override: str) -> None:
             pipeline.give(node_id, value)
     except KeyError:
         if not dot:
-            remedy = did_you_mean(node_id, pipeline.parameters)
+            remedy = f"{did_you_mean(node_id, pipeline.parameters)}; one of a node is NODE.PARAM=VALUE"
             fail(f"--set {override}: the pipeline has no parameter {node_id!r}: {remedy}", code=2)
         known = [node.node_id for node in pipeline.nodes]
         fail(f"--set {override}: there is no node {node_id!r}: {did_you_mean(node_id, known)}", code=2)

@@ -19,6 +19,7 @@ from penstock.engine.catalogue import Catalogue, FoundType
 from penstock.engine.pipeline import NodeDecl
 from penstock.engine.problems import PipelineInvalid
 from penstock.engine.report import Report
+from penstock.engine.values import plain, words
 from penstock.shm.owner import Orphan
 
 __all__ = [
@@ -157,12 +158,10 @@ def _ports(found: FoundType) -> dict[str, Mapping[str, str]]:
 
 
 def _parameter(parameter: inspect.Parameter) -> str:
-    """`name: type = default`, in short words."""
-    kind = "" if parameter.annotation is parameter.empty else f": {inspect.formatannotation(parameter.annotation)}"
-    default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
-    for module in ("pathlib._local.", "pathlib.", "typing."):  # the first is where Path lives in 3.13
-        kind = kind.replace(module, "")
-    return f"{parameter.name}{kind}{default}"
+    """`name: type = default`, in short words, as a manifest says them."""
+    required = parameter.default is parameter.empty
+    default = "" if required else f" = {json.dumps(plain(parameter.default), ensure_ascii=False)}"
+    return f"{parameter.name}: {words(parameter.annotation)}{default}{' (required)' if required else ''}"
 
 
 def _first_sentence(factory: Any) -> str:
