@@ -16,7 +16,6 @@ from penstock.engine.plan import Cycle, Plan, PlannedEdge, PlannedNode, PlannedP
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
 from penstock.engine.surroundings import surroundings_of
 from penstock.executors.contract import DataType, ExecutorType, Json, ServiceError
-from penstock.executors.multiprocess.delivery import DeliveryMode
 from penstock.shm.patience import WAIT_MODES
 from penstock.shm.ring import LARGEST_CAPACITY, LARGEST_GROWTH
 
@@ -254,11 +253,7 @@ class _Checker:
 
     def _join(self, planned: PlannedEdge) -> bool:
         """Note an edge, if there is nothing against it."""
-        edge, target = planned.decl, planned.target
-        if edge.max_age_s is not None and isinstance(target, PlannedNode) and _is_replayed(target):
-            text = f"max_age is not for edges into {target.node_id!r}, which is replayed from snapshots"
-            remedy = "say `delivery: fail` for it, or put a node between"
-            self._edge_problem(edge, f"{text}: what was young the first time would be too old; {remedy}")
+        edge = planned.decl
         if planned.shared and isinstance(edge.capacity, int) and edge.capacity > LARGEST_CAPACITY:
             text = f"capacity of an edge between processes is at most {LARGEST_CAPACITY}, not {edge.capacity}"
             self._edge_problem(edge, text)
@@ -399,11 +394,6 @@ def _of_side(ref: PortRef, ports: Mapping[str, str], other_side: Mapping[str, st
     if ref.through and ref.port not in ports and ref.port in other_side:
         return PortRef(ref.node_id)
     return ref
-
-
-def _is_replayed(node: PlannedNode) -> bool:
-    """Whether a crash has it take again what it has taken since a snapshot."""
-    return node.in_worker and node.delivery.mode is DeliveryMode.REPLAY and node.delivery.snapshots
 
 
 def _is_duration(value: object) -> bool:
