@@ -13,6 +13,7 @@ from penstock.engine.plan import Plan, PlannedEdge, PlannedNode, PlannedPort, ac
 from penstock.executors.codec import Codec
 from penstock.executors.contract import NodeContext
 from penstock.executors.local import LocalNode
+from penstock.executors.multiprocess.asleep import is_asleep
 from penstock.executors.multiprocess.launch import Launch
 from penstock.executors.multiprocess.lives import Worker
 from penstock.executors.multiprocess.messages import NodeSpec
@@ -32,6 +33,7 @@ class Assembly:
         tasks: the nodes of this process.
         workers: the others.
         wiring: of the shared edges; without them there is none, and no shared memory.
+        growth: how often an edge that blocks may grow.
         local_edges, links: every edge of the plan is one of them.
         receivers: of those edges that are read in this process.
         inputs, outputs: the external ones, by name.
@@ -41,6 +43,7 @@ class Assembly:
     session_id: str
     on_dead_letter: OnDeadLetter
     wiring: Wiring | None = None
+    growth: int = 0
     tasks: dict[str, LocalTask] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
     local_edges: dict[PlannedEdge, LocalEdge] = field(default_factory=dict)
@@ -67,7 +70,14 @@ class Assembly:
                 policy = POLICIES[decl.policy]
                 kind = FeedbackEdge if decl.feedback else LocalEdge
                 self.local_edges[edge] = kind(
-                    edge.name, decl.capacity, decl.max_bytes, decl.timeout_s, policy, decl.max_age_s, breath=breath
+                    edge.name,
+                    decl.capacity,
+                    decl.max_bytes,
+                    decl.timeout_s,
+                    policy,
+                    decl.max_age_s,
+                    self.growth,
+                    breath=breath,
                 )
         for node in self.plan.nodes:
             if not node.in_worker:
@@ -86,6 +96,28 @@ class Assembly:
         link = self.links.get(edge)
         return self.local_edges[edge].statistics() if link is None else link.statistics()
 
+    def grow(self, edge: PlannedEdge) -> int:
+        """Let an edge hold twice as many data and bytes. The new capacity.
+
+        Raises:
+            GrowthRefused: it has grown as often as it may.
+            OutOfSharedMemory: there is no room for that in /dev/shm.
+        """
+        link = self.links.get(edge)
+        return self.local_edges[edge].grow() if link is None else link.grow()
+
+    def works(self, node: PlannedNode) -> bool:
+        """Whether a node of this process is in its own code; of others their edges say as much."""
+        return not node.in_worker and self.tasks[node.node_id].is_busy
+
+    def pid(self, node: PlannedNode) -> int:
+        """The process of a node; 0: this one."""
+        return self.workers[node.node_id].pid if node.in_worker else 0
+
+    def is_asleep(self, node: PlannedNode) -> bool:
+        """Whether the process of a node sleeps, and nobody has rung it. This one does not count."""
+        return not node.in_worker or is_asleep(self.pid(node), self._launches[node.node_id].party.bell)
+
     def end_feedback(self, edge: PlannedEdge) -> None:
         """End an edge of feedback in the place of its writer, which has nothing to send."""
         link = self.links.get(edge)
@@ -100,7 +132,7 @@ class Assembly:
             if node.in_worker:
                 name = node.import_name
                 spec = NodeSpec(node.node_id, name, dict(node.params), self.session_id)
-                options = WorkerOptions(node.decl.init_timeout_s, grace_s, on_output)
+                options = WorkerOptions(node.decl.init_timeout_s, grace_s, on_output, surroundings=node.surroundings)
                 self._launches[node.node_id] = Launch(wiring, spec, {}, options)
 
     def _make_links(self, wiring: Wiring) -> None:
@@ -119,6 +151,7 @@ class Assembly:
                 policy=POLICIES[decl.policy],
                 max_age_s=decl.max_age_s,
                 feedback=decl.feedback,
+                growth=self.growth,
             )
             self.links[edge] = link
             if isinstance(edge.source, PlannedNode) and edge.source.in_worker:

@@ -10,12 +10,15 @@ from typing import Any
 
 import msgspec
 
+from penstock.engine.foreign import ForeignType
 from penstock.engine.nodes import BUILTIN
 from penstock.engine.pipeline import NodeDecl, Pipeline
 from penstock.engine.problems import Problem, did_you_mean
 from penstock.engine.values import Unfit, plain, settle
 from penstock.executors.contract import Json, Validation
 from penstock.executors.host import Signature, signature_of
+from penstock.executors.multiprocess.launch import importable
+from penstock.executors.multiprocess.surroundings import Surroundings
 from penstock.executors.registry import NodeFactory, NodeRegistry, type_name
 
 __all__ = ["Catalogue", "FoundType"]
@@ -74,6 +77,23 @@ class Catalogue:
             raise Validation(self._with_remedy(decl.node_type, error.message)) from error
         return FoundType(decl.node_type, BUILTIN.get(decl.node_type, decl.node_type), factory, signature_of(factory))
 
+    def find_elsewhere(self, decl: NodeDecl, surroundings: Surroundings) -> FoundType:
+        """The type of a node that another interpreter runs, which is asked for it.
+
+        Raises:
+            Validation: it has none of that name, or something is wrong with it.
+        """
+        name = decl.node_type if isinstance(decl.node_type, str) else type_name(decl.node_type)  # type: ignore[arg-type]
+        if name.endswith(".wasm"):
+            raise Validation("a .wasm file needs no interpreter: leave `python` out")
+        import_name = importable(name)
+        if import_name.startswith("__main__:"):
+            raise Validation(f"{name} is defined in this program: put it into a module, for the other interpreter")
+        factory = ForeignType(import_name, BUILTIN, surroundings, decl.init_timeout_s)
+        signature = signature_of(factory)
+        signature.is_function = factory.is_function
+        return FoundType(name, BUILTIN.get(import_name, import_name), factory, signature)
+
     def _find_wasm(self, decl: NodeDecl, name: str) -> FoundType:
         from penstock.executors.wasm import WasmLimits, WasmType
 
@@ -101,6 +121,7 @@ class Catalogue:
             parameter = found.signature.parameters.get(name)
             try:
                 folder = decl.folders.get(name, decl.folder or self._folder)
+                folder = folder if decl.surroundings.cwd is None else os.path.abspath(folder)
                 settled[name] = plain(value) if parameter is None else settle(value, parameter.annotation, folder)
             except Unfit as error:
                 problems.append(self._problem(decl, name, f"parameter {name!r}: {error}"))

@@ -14,9 +14,11 @@ from penstock.engine.nodes import BUILTIN
 from penstock.engine.pipeline import POLICIES, EdgeDecl, NodeDecl, Pipeline, PortRef
 from penstock.engine.plan import Cycle, Plan, PlannedEdge, PlannedNode, PlannedPort, accepted_types
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
+from penstock.engine.surroundings import surroundings_of
 from penstock.executors.contract import DataType, ExecutorType, Json, ServiceError
+from penstock.executors.multiprocess.delivery import DeliveryMode
 from penstock.shm.patience import WAIT_MODES
-from penstock.shm.ring import LARGEST_CAPACITY
+from penstock.shm.ring import LARGEST_CAPACITY, LARGEST_GROWTH
 
 __all__ = ["check"]
 
@@ -65,6 +67,10 @@ class _Checker:
             wait = self._pipeline.wait
             text = f"there is no way to wait {wait!r}: {did_you_mean(str(wait), WAIT_MODES)}"
             self._problems.append(Problem(_start_of(self._pipeline), text))
+        growth: object = self._pipeline.max_growth
+        if not isinstance(growth, int) or isinstance(growth, bool) or not 0 <= growth <= LARGEST_GROWTH:
+            text = f"max_growth is a whole number from 0 to {LARGEST_GROWTH}, not {growth!r}"
+            self._problems.append(Problem(_start_of(self._pipeline), text))
         if not self._pipeline.nodes and not self._problems:
             self._problems.append(Problem(_start_of(self._pipeline), "the pipeline has no nodes"))
         if not self._problems:
@@ -83,8 +89,14 @@ class _Checker:
             self._problem(decl, "there is a node of this name already: names are unique")
             return
         self._nodes[decl.node_id] = None
+        surroundings, unfit = surroundings_of(decl, decl.folder)
+        for text in unfit:
+            self._problem(decl, text)
+        if unfit:
+            return
+        is_elsewhere = surroundings.python is not None and not self._only_native
         try:
-            found = self._catalogue.find(decl)
+            found = self._catalogue.find_elsewhere(decl, surroundings) if is_elsewhere else self._catalogue.find(decl)
         except ServiceError as error:
             self._problem(decl, error.message)
             return
@@ -115,6 +127,7 @@ class _Checker:
                 outputs,
                 found.signature.is_source,
                 delivery,
+                surroundings,
             )
 
     def _place(self, decl: NodeDecl, found: FoundType) -> tuple[ExecutorType, bool]:
@@ -131,6 +144,8 @@ class _Checker:
             self._problem(decl, f"{found.shown_name} can not be found by a worker: define it at the top of a module")
         if in_worker and decl.thread:
             self._problem(decl, "`thread` is for native nodes: a worker is a process of its own")
+        if decl.surroundings and not in_worker:
+            self._problem(decl, "`python`, `env` and `cwd` are for nodes on the multiprocess executor")
         if decl.limits and (in_worker or not is_wasm):
             self._problem(decl, "`limits` are for nodes on the wasm executor")
         return executor, in_worker
@@ -236,7 +251,11 @@ class _Checker:
 
     def _join(self, planned: PlannedEdge) -> bool:
         """Note an edge, if there is nothing against it."""
-        edge = planned.decl
+        edge, target = planned.decl, planned.target
+        if edge.max_age_s is not None and isinstance(target, PlannedNode) and _is_replayed(target):
+            text = f"max_age is not for edges into {target.node_id!r}, which is replayed from snapshots"
+            remedy = "say `delivery: fail` for it, or put a node between"
+            self._edge_problem(edge, f"{text}: what was young the first time would be too old; {remedy}")
         if planned.shared and isinstance(edge.capacity, int) and edge.capacity > LARGEST_CAPACITY:
             text = f"capacity of an edge between processes is at most {LARGEST_CAPACITY}, not {edge.capacity}"
             self._edge_problem(edge, text)
@@ -377,6 +396,11 @@ def _of_side(ref: PortRef, ports: Mapping[str, str], other_side: Mapping[str, st
     if ref.through and ref.port not in ports and ref.port in other_side:
         return PortRef(ref.node_id)
     return ref
+
+
+def _is_replayed(node: PlannedNode) -> bool:
+    """Whether a crash has it take again what it has taken since a snapshot."""
+    return node.in_worker and node.delivery.mode is DeliveryMode.REPLAY and node.delivery.snapshots
 
 
 def _is_duration(value: object) -> bool:

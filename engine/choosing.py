@@ -51,5 +51,10 @@ class Choosing:
             yield port not in self._open
             self._changed.notify_all()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody has the node."""
+        return self._changed.locked()
+
     def _wants(self, port: str) -> bool:
         return self._host.wants is None or self._host.wants(port)

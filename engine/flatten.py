@@ -27,7 +27,7 @@ _OWN = {"source", "target", "where", "feedback"}
 
 def flatten(pipeline: Pipeline) -> Pipeline:
     """The same graph without pipelines in it; what is wrong with them stands in its `problems`."""
-    flat = Pipeline(pipeline.name, wait=pipeline.wait)
+    flat = Pipeline(pipeline.name, wait=pipeline.wait, max_growth=pipeline.max_growth)
     flat.file, flat.routes = pipeline.file, pipeline.routes
     values = _values(pipeline, pipeline.given)
     for name in sorted(pipeline.parameters.keys() - values.keys()):
@@ -114,8 +114,8 @@ class _Scope:
     def _part(self, decl: NodeDecl) -> None:
         """A node that is a pipeline."""
         self._flat.unreadable.add(self._prefix + decl.node_id)  # edges to it say nothing more, whatever is wrong
-        if decl.thread or decl.limits:
-            self._problem(decl, "is a pipeline: say `thread` and `limits` at its nodes")
+        if decl.thread or decl.limits or decl.delivery or decl.surroundings:
+            self._problem(decl, "is a pipeline: it has `params` and `executor`; say everything else at its nodes")
         inner = self._inner(decl)
         if inner is None:
             return

@@ -129,6 +129,13 @@ class LocalTask:
             self._initialized = False
             await self._node.cleanup()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether it works on one of several inputs, while it listens to the others."""
+        if self._choosing is not None:
+            return self._choosing.is_busy
+        return self._turn is not None and self._turn.locked()
+
     def stop_producing(self) -> None:
         """End a source's stream between two data; for any other node nothing happens."""
         self._stop_after_emit = True

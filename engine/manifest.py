@@ -19,6 +19,7 @@ outputs:
   text: asr.out             # optional: what it receives (`run.receive`); or {from: asr.out, capacity: 8}
 parameters:                 # optional: of the whole pipeline; its nodes use them as "${level}"
   level: {default: -12}     # or {}: it has to be given
+max_growth: 8               # optional: how often an edge may double, where nodes would wait for each other
 wait: adaptive              # optional: or sleep, spin (how processes wait for each other)
 executors:                  # optional: where types run that do not say so themselves
   "my.models:*": multiprocess
@@ -37,7 +38,16 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
 from penstock.engine.parameters import REQUIRED, Parameter
-from penstock.engine.pipeline import DeliveryDecl, EdgeDecl, NodeDecl, Pipeline, PortRef, executor_of, parse_chain
+from penstock.engine.pipeline import (
+    DeliveryDecl,
+    EdgeDecl,
+    NodeDecl,
+    Pipeline,
+    PortRef,
+    SurroundingsDecl,
+    executor_of,
+    parse_chain,
+)
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
 from penstock.executors.contract import ExecutorType, Validation
 from penstock.executors.router import Routes
@@ -45,9 +55,11 @@ from penstock.shm.patience import WAIT_MODES
 
 __all__ = ["load"]
 
-_TOP = {"penstock", "name", "nodes", "edges", "inputs", "outputs", "parameters", "executors", "wait"}
+_TOP = {"penstock", "name", "nodes", "edges", "inputs", "outputs", "parameters", "executors", "wait", "max_growth"}
 _DELIVERY = {"delivery", "restart", "max_redeliveries", "snapshot_every"}
-_NODE = {"type", "params", "executor", "thread", "init_timeout", "limits", "on_error", "timeout"} | _DELIVERY
+_SURROUNDINGS = {"python", "env", "cwd"}
+_NODE = {"type", "params", "executor", "thread", "init_timeout", "limits", "on_error", "timeout"}
+_NODE |= _DELIVERY | _SURROUNDINGS
 _PARAMETER = {"default"}
 _EDGE = {"from", "to", "capacity", "max_bytes", "max_age", "timeout", "policy", "feedback"}
 
@@ -117,6 +129,8 @@ class _Reader:
             self._pipeline.wait = wait
         else:
             self._problem(document, "wait", f"there is no way to wait {wait!r}: {did_you_mean(str(wait), WAIT_MODES)}")
+        growth = self._pipeline.max_growth
+        self._pipeline.max_growth = self._typed(document, "max_growth", int, growth, "a whole number")
         for key, kind, shape in (("nodes", CommentedMap, "a mapping"), ("edges", CommentedSeq, "a list")):
             if document.get(key) is not None and not isinstance(document[key], kind):
                 self._problem(document, key, f"`{key}` is {shape}")
@@ -165,6 +179,11 @@ class _Reader:
                 self._typed(said, "timeout", (int, float), None, "a number of seconds"),
                 where,
                 {str(name): self._where(params, name) for name in params},
+                SurroundingsDecl(
+                    self._typed(said, "python", str, None, "the path of an interpreter, or its name"),
+                    {str(name): _plain(value) for name, value in self._mapping(said, "env").items()},
+                    self._typed(said, "cwd", str, None, "the path of a folder"),
+                ),
             )
         )
 

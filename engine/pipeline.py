@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Self
 
 from penstock.engine.parameters import REQUIRED, Given, Parameter
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_CAPACITY",
+    "DEFAULT_GROWTH",
     "DEFAULT_MAX_BYTES",
     "POLICIES",
     "DeliveryDecl",
@@ -30,12 +32,15 @@ __all__ = [
     "NodeDecl",
     "Pipeline",
     "PortRef",
+    "SurroundingsDecl",
     "parse_chain",
 ]
 
 DEFAULT_CAPACITY = 64
 """Data on an edge that were sent and are not done with."""
 DEFAULT_MAX_BYTES = 16 << 20
+DEFAULT_GROWTH = 8
+"""How often an edge may double, so that a graph does not stand still for want of room."""
 POLICIES = {
     "block": Policy.BLOCK,
     "drop_oldest": Policy.DROP_OLDEST,
@@ -62,6 +67,18 @@ class DeliveryDecl:
 
 
 @dataclass(slots=True)
+class SurroundingsDecl:
+    """What surrounds the process of a node's worker, as it was asked for."""
+
+    python: str | None = None
+    env: dict[str, Any] = field(default_factory=dict)
+    cwd: str | None = None
+
+    def __bool__(self) -> bool:
+        return self != SurroundingsDecl()
+
+
+@dataclass(slots=True)
 class NodeDecl:
     """A node as it was asked for."""
 
@@ -77,6 +94,7 @@ class NodeDecl:
     timeout_s: float | None = None
     where: Where = field(default_factory=Where)
     param_where: dict[str, Where] = field(default_factory=dict)
+    surroundings: SurroundingsDecl = field(default_factory=SurroundingsDecl)
     folder: str = ""
     """Of the manifest that it stands in: where paths start, and modules are found."""
     routes: tuple[Routes, ...] = ()
@@ -143,15 +161,19 @@ class Pipeline:
     ```
     """
 
-    def __init__(self, name: str = "pipeline", *, wait: WaitMode = "adaptive") -> None:
+    def __init__(
+        self, name: str = "pipeline", *, wait: WaitMode = "adaptive", max_growth: int = DEFAULT_GROWTH
+    ) -> None:
         """Begin an empty pipeline.
 
         Args:
             name: for reports.
             wait: how processes wait for each other: `adaptive` spins for some ten microseconds before it sleeps, while
                 that pays; `sleep` never does; `spin` does for up to a millisecond at every wait.
+            max_growth: how often an edge may double, where nodes would wait for each other for ever else; 0 forbids it.
         """
         self.name = name
+        self.max_growth = max_growth
         self.wait: WaitMode = wait
         self.file = ""
         """The manifest that it comes from; relative paths of `Path` parameters start at its folder."""
@@ -186,6 +208,9 @@ class Pipeline:
         snapshot_every: int | None = None,
         on_error: str = "fail",
         timeout_s: float | None = None,
+        python: str | PathLike[str] | None = None,
+        env: Mapping[str, Json] | None = None,
+        cwd: str | PathLike[str] | None = None,
     ) -> Self:
         """Add a node.
 
@@ -210,6 +235,9 @@ class Pipeline:
                 goes no further), or `dead_letter` (likewise, and `RunOptions.on_dead_letter` gets it with its error).
             timeout_s: of one call of an async node or of one in a thread, without its waits for room; past that the
                 node has failed.
+            python: the interpreter of its worker, which needs numpy alone: a path, or a name on PATH.
+            env: variables for its worker; with `"inherit": False` it gets no others.
+            cwd: where its worker works.
 
         Raises:
             Validation: a name, a type or an executor is none.
@@ -218,7 +246,7 @@ class Pipeline:
         is_type = isinstance(node_type, str | Pipeline) or callable(node_type)
         if not isinstance(node_id, str) or not is_type:
             raise Validation(f"a node has a name and a type: add({node_id!r}, {node_type!r}) has not")
-        for given in (params, limits, restart):
+        for given in (params, limits, restart, env):
             if not isinstance(given, Mapping | None):
                 raise Validation(f"node {node_id!r}: parameters are a mapping from names to values, not {given!r}")
         self.nodes.append(
@@ -234,6 +262,9 @@ class Pipeline:
                 on_error,
                 timeout_s,
                 where,
+                surroundings=SurroundingsDecl(
+                    None if python is None else fspath(python), dict(env or {}), None if cwd is None else fspath(cwd)
+                ),
             )
         )
         return self

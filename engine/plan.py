@@ -9,6 +9,7 @@ from typing import ClassVar
 from penstock.engine.pipeline import EdgeDecl, NodeDecl
 from penstock.executors.contract import DataType, ExecutorType, Json
 from penstock.executors.multiprocess.delivery import Delivery
+from penstock.executors.multiprocess.surroundings import Surroundings
 from penstock.executors.registry import NodeFactory
 
 __all__ = ["Cycle", "Plan", "PlannedEdge", "PlannedNode", "PlannedPort", "accepted_types"]
@@ -31,12 +32,18 @@ class PlannedNode:
     outputs: Mapping[str, str]
     is_source: bool
     delivery: Delivery
+    surroundings: Surroundings = field(default_factory=Surroundings)
     edges_in: list[PlannedEdge] = field(default_factory=list)
     edges_out: list[PlannedEdge] = field(default_factory=list)
 
     @property
     def node_id(self) -> str:
         return self.decl.node_id
+
+    @property
+    def chooses(self) -> bool:
+        """Whether it takes from one input rather than another, and so may hold up who writes the other."""
+        return len(self.edges_in) > 1 and hasattr(self.factory, "wants")
 
 
 @dataclass(slots=True, eq=False)

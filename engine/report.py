@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from penstock.engine.stall import Stall
+
 __all__ = ["EdgeReport", "NodeReport", "Report"]
 
 
@@ -16,6 +18,7 @@ class EdgeReport:
     kind: str
     """`channel` inside the engine's process, `ring` across a border."""
     capacity: int
+    """What it holds, as it has grown."""
     sent: int
     received: int
     """Data that their node is done with."""
@@ -23,6 +26,8 @@ class EdgeReport:
     in_flight: int
     """Data that were sent and are not done with; 0 after a run that came to its end."""
     sent_bytes: int
+    grown_from: int | None = None
+    """Its capacity at the start, where it has grown since, as nodes waited for each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,8 @@ class Report:
     nodes: tuple[NodeReport, ...]
     edges: tuple[EdgeReport, ...]
     error: str | None = None
+    stalls: tuple[Stall, ...] = ()
+    """Edges on which nothing has moved for some time."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain data for `json.dumps`."""

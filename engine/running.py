@@ -25,6 +25,8 @@ from penstock.engine.pipeline import Pipeline
 from penstock.engine.plan import Cycle, PlannedEdge, PlannedNode, PlannedPort
 from penstock.engine.ports import Ports
 from penstock.engine.report import EdgeReport, NodeReport, Report
+from penstock.engine.stall import Stall
+from penstock.engine.watch import Watch, can_deadlock
 from penstock.executors.contract import NodeExecution, ServiceError
 from penstock.executors.multiprocess.lives import Worker
 from penstock.executors.multiprocess.supervisor import OnOutput, print_output
@@ -47,6 +49,8 @@ class RunOptions:
         grace_s: how long a stop may take to drain, and then a worker to end after SIGTERM.
         on_output: gets each line that a worker prints: `on_output(node_id, "stdout" | "stderr", line)`.
         session_id: of the data; a random one when it is left out.
+        max_growth: how often an edge may double where nodes wait for each other; left out, what the pipeline says.
+        stall_after_s: an edge on which nothing moves for as long is reported, and logged.
         on_dead_letter: gets each datum that a node with `on_error: dead_letter` failed on; left out, the newest 100 are
             in `Run.dead_letters`.
     """
@@ -55,6 +59,8 @@ class RunOptions:
     grace_s: float = 5.0
     on_output: OnOutput = print_output
     session_id: str | None = None
+    max_growth: int | None = None
+    stall_after_s: float = 10.0
     on_dead_letter: OnDeadLetter | None = None
 
 
@@ -80,6 +86,7 @@ class Run(Ports):
         self._stopping = self._ending = self._is_over = False
         self._hurry = False  # the grace period has been used, or is not wanted
         self._failure: ServiceError | None = None
+        self._watch = Watch(assembly, options.stall_after_s, self._fail)
         self._endings = [self._ending_of(cycle) for cycle in assembly.plan.cycles]
         if not self._unfinished:
             self._all_finished.set()
@@ -180,7 +187,12 @@ class Run(Ports):
         edges = tuple(map(self._edge_report, self._assembly.plan.edges))
         ended = trio.current_time() if self._ended_at is None else self._ended_at
         error = None if self._failure is None else str(self._failure)
-        return Report(self._assembly.plan.name, self._outcome(), ended - self._started_at, nodes, edges, error)
+        duration_s = ended - self._started_at
+        return Report(self._assembly.plan.name, self._outcome(), duration_s, nodes, edges, error, tuple(self.stalls()))
+
+    def stalls(self) -> list[Stall]:
+        """The edges on which nothing has moved for `stall_after_s`: who holds what is there, and what he is doing."""
+        return [] if self._is_over else self._watch.stalls()
 
     @property
     def failure(self) -> ServiceError | None:
@@ -300,6 +312,7 @@ class Run(Ports):
                     break
         if self._failure is not None:
             await trio.sleep_forever()  # cancelled: see _fail
+        nursery.start_soon(self._watch.run)
         for ending in self._endings:
             nursery.start_soon(ending.run)
         for node in reversed(self._assembly.plan.nodes):
@@ -409,12 +422,13 @@ class Run(Ports):
         return EdgeReport(
             edge.name,
             "ring" if edge.shared else "channel",
-            edge.decl.capacity,
+            statistics.capacity,
             statistics.sent,
             statistics.received - unread,
             statistics.dropped,
             statistics.in_flight + unread,
             statistics.sent_bytes,
+            self._watch.grown.get(edge),
         )
 
 
@@ -429,15 +443,18 @@ async def open_run(pipeline: Pipeline, options: RunOptions | None = None, *, alo
         PipelineInvalid: it can not be run.
         AllocationFailed: /dev/shm is too small.
         NodeExecution: a node failed, or its process died.
+        Deadlock: nodes wait for each other, and no edge may grow.
     """
     options = options or RunOptions()
     plan = check(pipeline, only_native=options.only_native, alone=alone)
     with ExitStack() as stack:
         shared = any(node.in_worker for node in plan.nodes)
         wiring = stack.enter_context(Wiring(f"penstock run {plan.name}", pipeline.wait)) if shared else None
+        growth = pipeline.max_growth if options.max_growth is None else options.max_growth
+        growth = growth if can_deadlock(plan) else 0
         dead_letters: deque[DeadLetter] = deque(maxlen=_DEAD_LETTERS)
         on_dead_letter = options.on_dead_letter or dead_letters.append
-        assembly = Assembly(plan, options.session_id or secrets.token_hex(8), on_dead_letter, wiring)
+        assembly = Assembly(plan, options.session_id or secrets.token_hex(8), on_dead_letter, wiring, growth)
         assembly.build(grace_s=options.grace_s, on_output=options.on_output)
         running: Run | None = None
         raised: BaseException | None = None

@@ -6,13 +6,14 @@ import enum
 import types
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Final, Union, get_args, get_origin
 
 from penstock.executors.contract import Json
 
-__all__ = ["typed"]
+__all__ = ["UNIONS", "typed"]
 
-_UNIONS = {Union, types.UnionType}
+UNIONS: Final = frozenset({Union, types.UnionType})
+"""What `get_origin` gives for `X | Y`."""
 
 
 def typed(value: Json, annotation: Any) -> Any:
@@ -20,7 +21,7 @@ def typed(value: Json, annotation: Any) -> Any:
     if value is None:
         return None
     origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin in _UNIONS:
+    if origin in UNIONS:
         return typed(value, _chosen(value, arguments))
     if annotation is Path and isinstance(value, str):
         return Path(value)

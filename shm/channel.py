@@ -300,6 +300,18 @@ class ReceiveEnd:
             with suppress(SharedMemoryError):  # `take` will raise it
                 self.ring.peek()
 
+    def take_again(self, sequence: int) -> Record:
+        """A message that a predecessor had taken and not acknowledged, however old and stale it is by now.
+
+        Raises:
+            CorruptSegment: it is not there, or makes no sense.
+        """
+        self.ring.recall(sequence)
+        record = self.take()
+        if record is None or record.sequence != sequence:
+            raise CorruptSegment(f"edge {self.name}: record {sequence}, which was taken, is not there any more")
+        return record
+
     def ready(self) -> bool:
         """Whether `take` would give anything but None."""
         return self.ring.has_news()

@@ -201,6 +201,7 @@ class DroppingReader:
         if self._received > self.next:
             raise CorruptSegment(f"ring {ring.segment.name}: {self._received} received of {self.next}")
         self._max_age_ns = max_age_ns
+        self._recalled = -1
         self._in_hand = False
         claimed = self.words[Word.CLAIM]
         self._resumes = claimed >> _SLOT_BITS > self.next and claimed == self.words[Word.VALID]
@@ -245,6 +246,10 @@ class DroppingReader:
                 return header
             self._leave()
 
+    def recall(self, sequence: int) -> None:
+        """Let `peek` give the record that a predecessor had in hand, however old and stale."""
+        self._recalled = sequence
+
     def advance(self) -> None:
         """The record that `peek` showed is taken."""
         self._in_hand = True
@@ -273,6 +278,8 @@ class DroppingReader:
         return position
 
     def _is_stale(self, header: Header) -> bool:
+        if self.next == self._recalled:
+            return False
         if self.next < self.words[Word.STALE_BELOW]:
             return True
         max_age_ns = self._max_age_ns

@@ -71,6 +71,7 @@ class RingReader:
         self._head = self.next
         self._max_age_ns = max_age_ns
         self._on_discard = on_discard
+        self._recalled = -1
         self._discarded: int = self.words[_DISCARDED + (self.next & 1)]
         if self._discarded > self.next:
             raise CorruptSegment(f"ring {ring.segment.name}: {self._discarded} discarded of {self.next}")
@@ -100,6 +101,11 @@ class RingReader:
             raise nonsense(header, position)
         self.contents_at = at + HEADER_BYTES
         return header
+
+    def recall(self, sequence: int) -> None:
+        """Let `peek` give a record that a predecessor had taken, however old and stale; those before it nobody gets."""
+        self._recalled = sequence
+        self._head = self.next
 
     def advance(self) -> None:
         """The record that `peek` showed is taken."""
@@ -152,10 +158,11 @@ class RingReader:
             if stale_below > head:
                 raise CorruptSegment(f"everything below {stale_below} is stale, and the writer is at {head}")
             self._head = position + 1 if max_age_ns else known  # so that each record's age is looked at
-            if position >= stale_below and not max_age_ns:
+            if position == self._recalled or (position >= stale_below and not max_age_ns and position > self._recalled):
                 return True
             header = read_header(self._view, self._places[position % self._capacity], position)
-            if position >= stale_below and monotonic_ns() - header[_PUBLISHED_NS] <= max_age_ns:
+            is_young = not max_age_ns or monotonic_ns() - header[_PUBLISHED_NS] <= max_age_ns
+            if position >= stale_below and is_young and position > self._recalled:
                 return True
             self.next = position + 1
             self._on_discard(header, self.discard() if self.acknowledged == position else None)

@@ -241,6 +241,10 @@ class Ring:
         self.words[Word.GENERATION] = number
         return slots
 
+    def nobody_waits(self, *, writer: bool) -> None:
+        """Of a side whose process is gone, for good or until another one takes its place: it does not wait."""
+        self.words[Word.WRITER_WAITING if writer else Word.READER_WAITING] = 0
+
     def writer_lost(self) -> None:
         """Say that the writer's process is gone; ring the reader's bell afterwards."""
         self.words[Word.WRITER_LOST] = 1

@@ -5,9 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+
+from penstock.conformance.runner import Options, run
+from penstock.conformance.verdict import judge
 
 HOSTILE_FILES = {
     "conftest.py": "raise SystemExit('conftest')",
@@ -101,3 +105,27 @@ def test_isolation_changes_no_verdict(hostile):
     apart = suite(hostile, "--isolate", "process", "--jobs", "2")
     assert suite(hostile, "--isolate", "none") == apart
     assert Path(hostile / "out").exists() is False
+
+
+def _litter(stop):
+    """Leaves a segment that nobody has mapped, again and again."""
+    names = []
+    while not stop.wait(0.05):
+        names.append(f"/dev/shm/litter-{os.urandom(6).hex()}")
+        Path(names[-1]).touch()
+    for name in names:
+        os.unlink(name)
+
+
+def test_other_peoples_segments_are_not_accused():
+    """Whatever comes and stays in /dev/shm meanwhile."""
+    stop = threading.Event()
+    litterer = threading.Thread(target=_litter, args=(stop,))
+    litterer.start()
+    try:
+        ids = ["R-LK-02", "R-CV-18", "R-CV-23", "R-DB-07"]
+        verdict = judge(run("penstock.conformance.reference.adapter:ReferenceAdapter", Options(require=ids)))
+    finally:
+        stop.set()
+        litterer.join()
+    assert [verdict.by_id(name).verdict.value for name in ids] == ["PASS"] * 4

@@ -72,7 +72,7 @@ def test_flaky_bridges_are_not_retried_into_passing():
     """`--repeat` says how often."""
     verdict = judged("harness:IsFlaky", "R-EB-03", repeat=3)
     assert verdict.by_id("R-EB-03").verdict is Verdict.FAIL
-    assert len(verdict.by_id("R-EB-03").results) == 3
+    assert {result.turn for result in verdict.by_id("R-EB-03").results} == {0, 1, 2}
 
 
 def test_the_reference_keeps_the_core():

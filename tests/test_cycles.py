@@ -102,7 +102,7 @@ def test_latest_of_can_see_what_came_of_the_last(place):
     pipeline.connect("now.before -> old").connect("merge -> keep")
     pipeline.connect("merge -> now.before", feedback=True, policy="latest")
     assert penstock.run(pipeline).outcome == "completed"
-    assert kept == list(range(20))
+    assert sorted(kept) == list(range(20))
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -303,3 +303,38 @@ def test_a_cycle_in_which_something_moves_is_never_called_quiet(moves):
         pass
     assert racing.sent == racing.acknowledged
     assert racing.rounds >= 40
+
+
+# A crash
+
+
+@pytest.mark.parametrize("when", ["round", "flush"])
+def test_a_worker_of_a_cycle_that_dies_is_replaced(tmp_path, when):
+    """Everything comes once, and the cycle ends; what the flush sends round is counted once."""
+    kept = []
+    pipeline = countdown(("multiprocess",) * 3, [2, 1], kept)
+    decl = pipeline.nodes[1]
+    decl.node_type = f"{GROUPS}:MortalCountdown"
+    decl.params = {"path": str(tmp_path / "dead"), "when": when, "last_words": 2}
+    report = penstock.run(pipeline)
+    assert (tmp_path / "dead").exists()
+    assert sorted(kept) == sorted(
+        [["in", 2], ["in", 1], ["back", 1], ["back", 0], ["back", 0], ["flush", 0], ["flush", 1]]
+    )
+    edges = {edge.name: edge for edge in report.edges}
+    back = edges["echo.out -> count.back"]
+    assert (back.received, back.dropped, back.in_flight) == (3, 2, 0)
+
+
+@pytest.mark.parametrize("when", ["round", "flush"])
+def test_a_node_that_feeds_itself_and_dies(tmp_path, when):
+    """Its only way back is an edge that the engine ends: its successor knows that it has not done everything."""
+    kept = []
+    pipeline = penstock.Pipeline().add("s", f"{GROUPS}:Ranged", {"stamps_ms": [2]})
+    params = {"path": str(tmp_path / "dead"), "when": when, "last_words": 1}
+    pipeline.add("count", f"{GROUPS}:MortalCountdown", params, executor="multiprocess")
+    pipeline.add("keep", lambda data: kept.append(data.as_json())).connect("s -> count.in").connect("count.out -> keep")
+    report = penstock.run(pipeline.connect("count.again -> count.back", feedback=True))
+    assert kept == [["in", 2], ["back", 1], ["back", 0], ["flush", 0]]
+    (edge,) = (edge for edge in report.edges if edge.name == "count.again -> count.back")
+    assert (edge.sent, edge.received, edge.dropped) == (3, 2, 1)

@@ -176,6 +176,22 @@ def test_whoever_dies_in_a_discard_leaves_an_exact_account(policy, lives):
         assert given == [3, 4, 8, 9]
 
 
+@POLICIES
+def test_what_a_predecessor_had_in_hand_is_not_discarded(policy):
+    """A successor that has to take it again gets it, old and stale as it is; what follows is discarded."""
+    with open_edge(4, policy, max_age_s=AGE_S) as edge:
+        for number in range(3):
+            edge.sender.send_nowait(message(number))
+        assert number_of(edge.receiver.take()) == 0
+        edge.ring.interrupt()
+        time.sleep(2 * AGE_S)
+        successor = edge.another_receiver()
+        assert number_of(successor.take_again(0)) == 0
+        successor.acknowledge()
+        assert successor.take() is None
+        assert account(edge) == (1, 2, 0)
+
+
 @pytest.mark.parametrize(("word", "value"), [(Word.STALE_BELOW, 9), (Word.DISCARDED, 9)])
 def test_nonsense_in_the_words_of_discards_is_refused(word, value):
     """More stale than was published, more discarded than acknowledged."""

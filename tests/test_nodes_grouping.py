@@ -7,6 +7,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from nodes.groups import FirstLeft
 from support import NODES, drained
 
 import penstock
@@ -391,3 +392,30 @@ def test_all_of_it_in_one_process():
     pipeline.connect("l -> z.left").connect("r -> z.right").connect("z -> keep")
     penstock.run(pipeline, RunOptions(only_native=True))
     assert kept == [[1, 1], [2, 2]]
+
+
+# A crash
+
+
+@pytest.mark.parametrize("when", ["group", "ended left", "ended right", "behind"])
+def test_a_zip_whose_process_dies_gives_everything_once(tmp_path, when):
+    """Whether it dies between data, when it hears of an end, or behind it: the next process goes on exactly there."""
+    params = {"path": str(tmp_path / "dead"), "when": when}
+    kept, report = grouped("multiprocess", f"{GROUPS}:MortalPair", list(range(20)), list(range(12)), params, ("out",))
+    assert (tmp_path / "dead").exists()
+    assert [data.as_json() for data in kept["out"]] == [
+        *([n, n] for n in range(12)),
+        *(["left", n] for n in range(12, 20)),
+    ]
+    assert report.outcome == "completed"
+
+
+def test_who_hears_of_ends_is_not_stateless():
+    """An end is told once, so there has to be a snapshot to remember that by."""
+    pipeline = penstock.Pipeline().add("z", StatelessEnd, delivery="replay").input("x", "z.left").input("y", "z.right")
+    with pytest.raises(PipelineInvalid, match=r"`stateless = True` and has ended\(\)"):
+        pipeline.check()
+
+
+class StatelessEnd(FirstLeft):
+    stateless = True

@@ -272,6 +272,18 @@ def test_a_manifest_says_how_its_processes_wait(tmp_path, wait):
     assert penstock.load(path).wait == wait
 
 
+def test_max_age_is_not_for_a_node_that_is_replayed_from_snapshots():
+    """It would have to take again what was young the first time; from Python and at the line."""
+    pipeline = penstock.Pipeline().add("in", f"{NODES}:Numbers")
+    pipeline.add("zip", "zip", {"inputs": ["a", "b"]}, executor="multiprocess", delivery="replay")
+    pipeline.connect("in -> zip.a", max_age_s=1).connect("in -> zip.b")
+    with pytest.raises(PipelineInvalid, match="max_age is not for edges into 'zip'.* put a node between"):
+        pipeline.check()
+    pipeline.check(only_native=True)
+    pipeline.nodes[-1].delivery.mode = "fail"
+    pipeline.check()
+
+
 @pytest.mark.parametrize("policy", ["block", "drop_oldest"])
 def test_an_edge_between_processes_has_a_largest_capacity(policy):
     """Beyond it the ring could not be told from nonsense: a problem of the check, and no error of shared memory."""

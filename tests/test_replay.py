@@ -267,3 +267,55 @@ def test_a_state_that_can_not_be_kept_is_refused(state, where):
     """With the place in it."""
     with pytest.raises(TypeError, match=where):
         encode_state(state)
+
+
+def test_chunk_goes_on_in_the_middle_of_a_piece():
+    """Its snapshot has what waits for the rest of its piece, and the clock: the same pieces, the same stamps."""
+    from penstock.engine.nodes.chunk import Chunk
+
+    samples = np.random.default_rng(3).normal(size=2000).astype(np.float32)
+    pieces = [
+        RuntimeData.audio(samples[at : at + 130], sample_rate=16000, timestamp_ns=at * 62_500 + (at > 900) * 7_000_000)
+        for at in range(0, 2000, 130)
+    ]
+
+    def cut(replaced_at):
+        node, given = Chunk(ms=20), []
+        for number, piece in enumerate(pieces):
+            if number == replaced_at:
+                state = decode_state(encode_state(node.snapshot()))
+                node = Chunk(ms=20)
+                node.restore(state)
+            given += node.process(piece)
+        return [(out.timestamp_ns, out.as_audio().samples.tolist()) for out in [*given, node.flush()]]
+
+    assert all(cut(at) == cut(None) for at in range(1, len(pieces)))
+
+
+@pytest.mark.parametrize("kind", ["zip", "latest_of"])
+def test_a_node_over_two_streams_is_replaced(tmp_path, kind):
+    """The order of its inputs and of their ends is in its journal."""
+    mortal = {"deaths": str(tmp_path / "deaths"), "lives": 4, "seed": 5, "within": 3000}
+    kept = []
+    pipeline = penstock.Pipeline()
+    for name in ("in", "in_b"):
+        pipeline.add(name, f"{NODES}:Numbers", {"count": 120})
+    pipeline.add("one", f"{NODES}:Twice", mortal, executor="multiprocess", **TIRELESS)
+    pipeline.add("both", f"{NODES}:Mortal{kind.title().replace('_', '')}", mortal, executor="multiprocess", **TIRELESS)
+    for port in "ab":
+        pipeline.add(f"out_{port}", lambda data, port=port: kept.append((port, data.meta["group"], value(data))))
+    pipeline.connect("in -> one -> both.a", capacity=6).connect("in_b -> both.b", capacity=6)
+    report = penstock.run(pipeline.connect("both.a -> out_a").connect("both.b -> out_b"))
+    exact(report)
+    assert [node_of(report, name).restarts for name in ("one", "both")] == [4, 4]
+    groups = {port: [(group, number) for name, group, number in kept if name == port] for port in "ab"}
+    for of_port in groups.values():
+        assert [group for group, _ in of_port] == list(range(len(of_port)))
+    doubled = [i for i in range(120) for _ in range(2 if i % 3 else 1)]
+    if kind == "zip":
+        assert [number for _, number in groups["a"]] == doubled[:120]
+        assert [number for _, number in groups["b"]] == list(range(120))
+    else:
+        assert [number for _, number in groups["a"]] == doubled[-len(groups["a"]) :]
+        numbers = [number for _, number in groups["b"]]
+        assert numbers == sorted(numbers)

@@ -16,7 +16,16 @@ from penstock.conformance.reference.converter import PlainConverter
 from penstock.conformance.reference.databridge import ReferenceDataBridge
 from penstock.conformance.reference.multiprocess import ReferenceMultiprocess
 from penstock.conformance.reference.native import ReferenceNative
-from penstock.executors.contract import DataType, IPCMessage, NodeExecution, RuntimeData, ServiceError, SharedMemoryRef
+from penstock.executors.contract import (
+    DataType,
+    Inline,
+    Internal,
+    IPCMessage,
+    NodeExecution,
+    RuntimeData,
+    ServiceError,
+    SharedMemoryRef,
+)
 
 __all__: list[str] = []
 
@@ -51,6 +60,12 @@ class NormalisesText(PlainConverter):
             return data
         text = unicodedata.normalize("NFC", data.as_text()).replace("\r\n", "\n")
         return replace(data, payload=text.encode("utf-8", "surrogatepass"))
+
+
+@mutant("R-CV-11", "converter", "an inline message gets the converter's session")
+class InlineIsOurs(PlainConverter):
+    def inline(self, msg: Inline) -> RuntimeData:
+        return replace(super().inline(msg), session_id=self.session_id)
 
 
 @mutant("R-CV-22", "converter", "results are views of 32 buffers that are used again")
@@ -131,6 +146,29 @@ class StripsIds(ReferenceNative):
 
     async def execute_node(self, node_id: str, node_type: str, input_data: RuntimeData, params: Any) -> RuntimeData:
         return await super().execute_node(node_id.strip(), node_type, input_data, params)
+
+
+@mutant("R-NX-07", "native", "five errors in a row, and the node is not called any more")
+class BreaksTheCircuit(ReferenceNative):
+    errors = 0
+
+    async def execute_node(self, node_id: str, node_type: str, input_data: RuntimeData, params: Any) -> RuntimeData:
+        if self.errors >= 5:
+            raise Internal("circuit open")
+        try:
+            return await super().execute_node(node_id, node_type, input_data, params)
+        except NodeExecution:
+            self.errors += 1
+            raise
+
+
+@mutant("R-EB-06", "native", "writes into the caller's meta")
+class WritesIntoMeta(ReferenceNative):
+    async def execute_node(self, node_id: str, node_type: str, input_data: RuntimeData, params: Any) -> RuntimeData:
+        for value in input_data.meta.values():
+            if isinstance(value, list):
+                value.append("seen")
+        return await super().execute_node(node_id, node_type, input_data, params)
 
 
 @mutant("R-NX-02", "native", "a node's text is put on one line")

@@ -85,7 +85,7 @@ def edge_table(report: Report) -> Table:
     for edge in report.edges:
         table.add_row(
             edge.name.replace(".out -> ", " -> ").removesuffix(".in"),
-            edge.kind,
+            edge.kind if edge.grown_from is None else f"{edge.kind}, grew from {edge.grown_from} to {edge.capacity}",
             f"{edge.sent:,}",
             f"{edge.received:,}",
             f"{edge.dropped:,}",

@@ -77,6 +77,7 @@ class Zip(Grouping):
         return {
             "groups": self._groups,
             "waiting": {name: list(data) for name, data in self._waiting.items()},
+            "over": sorted(self._over),
             "alone": dict(self._alone),
         }
 
@@ -84,6 +85,7 @@ class Zip(Grouping):
         """Go on where a snapshot was made."""
         self._groups = state["groups"]
         self._waiting = {name: deque(state["waiting"][name]) for name in self._names}
+        self._over = set(state["over"])
         self._alone = dict(state["alone"])
 
     def _settle(self) -> list[RuntimeData]:

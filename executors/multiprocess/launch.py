@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -50,7 +51,7 @@ class Launch:
             journal,
             tuple(self.inputs),
             tuple(self.outputs),
-            tuple(entry for entry in sys.path if entry),
+            self.options.surroundings.search_path(),
             _main_path(importable(self.node.node_type), self.types),
             self.types,
         )
@@ -81,4 +82,4 @@ def _main_path(node_type: str, types: Mapping[str, str]) -> str | None:
     path = getattr(main, "__file__", None)
     if path is None:
         raise Validation(f"node type {node_type} is defined in an interactive session: put it into a file")
-    return str(path)
+    return os.path.abspath(str(path))

@@ -28,7 +28,7 @@ class Outlet:
     def __init__(self, spec: LinkSpec, bell: Doorbell, pool: SlabPool) -> None:
         self.spec = spec
         kind = FeedbackSender if spec.feedback else Sender
-        self.sender = kind(ring_of(spec), pool, bell, Doorbell(*spec.peer_bell), options_of(spec))
+        self.sender: Sender = kind(ring_of(spec), pool, bell, Doorbell(*spec.peer_bell), options_of(spec))
         self.codec = Codec(spec.name)
 
 
@@ -59,8 +59,9 @@ class Outlets:
 
     @property
     def ended(self) -> bool:
-        """Whether there are edges, and a predecessor has ended them all."""
-        return bool(self.all) and all(outlet.sender.ring.ended for outlet in self.all)
+        """Whether there are edges, and a predecessor has ended them all; of feedback, somebody else may have."""
+        own = [outlet for outlet in self.all if not outlet.spec.feedback]
+        return bool(own) and all(outlet.sender.ring.ended for outlet in own)
 
     def end(self) -> None:
         """Nothing follows."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from penstock.shm.channel import SendEnd
+from penstock.shm.channel import FeedbackEnd, SendEnd
 from penstock.shm.history import Digest, digest, published
 from penstock.shm.record import Outgoing
 from penstock.shm.ring import Policy
@@ -33,8 +33,7 @@ class Repeats:
         """
         self._left = {end: count for end, count in zip(outputs, counts, strict=True) if count}
         self._seen: dict[SendEnd, deque[Digest | None]] = {
-            end: deque(published(end, count) if end.ring.ring.policy is Policy.BLOCK else [None] * count)
-            for end, count in self._left.items()
+            end: deque([None] * count if _drops(end) else published(end, count)) for end, count in self._left.items()
         }
 
     def __bool__(self) -> bool:
@@ -68,3 +67,8 @@ class Repeats:
         """
         for end, count in self._left.items():
             raise NotRepeated(f"edge {end.name}: {count} outputs that it gave before the crash did not come again")
+
+
+def _drops(end: SendEnd) -> bool:
+    """Whether an edge may have dropped what it was given: by its policy, or behind the end of a cycle."""
+    return isinstance(end, FeedbackEnd) or end.ring.ring.policy is not Policy.BLOCK

@@ -21,6 +21,7 @@ import trio
 
 from penstock.executors.contract import NodeExecution, ServiceError
 from penstock.executors.multiprocess.messages import WorkerSpec, encode, lines
+from penstock.executors.multiprocess.surroundings import Surroundings
 from penstock.executors.multiprocess.wiring import Party, Wiring
 from penstock.shm.patience import WaitMode
 
@@ -46,12 +47,14 @@ class WorkerOptions:
         grace_s: how long it may take to end after SIGTERM, before SIGKILL.
         on_output: `on_output(node_id, "stdout" | "stderr", line)` for each line that the worker prints.
         wait: of a bridge: how it and its workers wait for each other (see `penstock.shm.patience`).
+        surroundings: interpreter, environment and working directory.
     """
 
     init_timeout_s: float = 60.0
     grace_s: float = 3.0
     on_output: OnOutput = print_output
     wait: WaitMode = "adaptive"
+    surroundings: Surroundings = field(default_factory=Surroundings)
 
 
 @dataclass(slots=True)
@@ -215,15 +218,16 @@ class Supervisor:
         spec = self._spec
         bells = {*spec.bell, *(fd for link in (*spec.inputs, *spec.outputs) for fd in link.peer_bell)}
         blobs = spec.journal.blobs if spec.journal is not None and spec.journal.blobs is not None else ()
-        command = [sys.executable, "-P", "-m", "penstock.executors.multiprocess.worker"]
+        around = self._options.surroundings
         process = await trio.lowlevel.open_process(
-            [*command, str(lifeline_fd), str(control_fd)],
+            around.worker(str(lifeline_fd), str(control_fd)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             pass_fds=(lifeline_fd, control_fd, *bells, *blobs),
             process_group=0,
-            env=_environment(),
+            env=around.environment(),
+            cwd=around.cwd,
         )
         self.pid = process.pid
         self.alive = True
@@ -384,15 +388,6 @@ def _let_go_of_lifelines() -> None:
     while _lifelines:
         with contextlib.suppress(OSError):
             os.close(_lifelines.pop())
-
-
-def _environment() -> dict[str, str]:
-    """Ours; where this penstock was imported from a checkout, a worker has to find the same one."""
-    places = list(sys.modules["penstock"].__path__)
-    if len(places) == 1:
-        return dict(os.environ)
-    paths = [places[-1], os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 async def _exited(process: trio.Process) -> None:

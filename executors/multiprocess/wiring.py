@@ -215,17 +215,21 @@ class Wiring:
         A writer that is killed between its position and its bell leaves the reader asleep on a full ring.
         """
         for link in party.links_out:
+            link.ring.nobody_waits(writer=True)
             link.ring.writer_lost()
             link.reader.bell.ring()
         for link in party.links_in:
+            link.ring.nobody_waits(writer=False)
             link.ring.reader_lost()
             link.writer.bell.ring()
 
     def wake_neighbours(self, party: Party) -> None:
         """A process is gone, and another one takes its place: some of them may sleep on what it did not get to say."""
         for link in party.links_out:
+            link.ring.nobody_waits(writer=True)
             link.reader.bell.ring()
         for link in party.links_in:
+            link.ring.nobody_waits(writer=False)
             link.writer.bell.ring()
 
     def release(self, party: Party) -> None:

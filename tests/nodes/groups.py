@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator, Mapping
 
 from penstock.engine.nodes.zip import Zip
@@ -104,3 +106,51 @@ class Countdown:
         for n in range(self.last_words):
             self.ctx.emit("out", RuntimeData.json(["flush", n]))
             self.ctx.emit("again", RuntimeData.json(n))
+
+
+def _die_once(path: str, now: bool) -> None:
+    if now and not os.path.exists(path):
+        with open(path, "w"):
+            pass
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class MortalPair(Pair):
+    """Its process dies once: when it has put a group together, or when it is told of an end, or knows of it already."""
+
+    def __init__(self, *, path: str, when: str) -> None:
+        super().__init__()
+        self.path = path
+        self.when = when
+
+    def together(self, group: Mapping[str, RuntimeData]) -> RuntimeData:
+        _die_once(self.path, self.when == "group" and group["left"].as_json() == 7)
+        return super().together(group)
+
+    def unmatched(self, port: str, data: RuntimeData) -> RuntimeData:
+        _die_once(self.path, self.when == "behind" and data.as_json() == 17)
+        return super().unmatched(port, data)
+
+    def ended(self, port: str) -> list[RuntimeData]:
+        given = super().ended(port)
+        _die_once(self.path, self.when == f"ended {port}")
+        return given
+
+
+class MortalCountdown(Countdown):
+    """Its process dies once, with a datum in hand that has been round, or at its end; it says that it is stateless."""
+
+    stateless = True
+
+    def __init__(self, *, path: str, when: str, last_words: int = 0) -> None:
+        super().__init__(last_words)
+        self.path = path
+        self.when = when
+
+    def process(self, data: RuntimeData, port: str) -> None:
+        super().process(data, port)
+        _die_once(self.path, self.when == "round" and port == "back")
+
+    def flush(self) -> None:
+        super().flush()
+        _die_once(self.path, self.when == "flush")

@@ -65,6 +65,42 @@ class Pass(Told):
         return data
 
 
+class Batch:
+    """Keeps data until it has so many, then gives them all."""
+
+    def __init__(self, size: int = 10) -> None:
+        self.size = size
+        self.kept: list[RuntimeData] = []
+
+    def process(self, data: RuntimeData) -> list[RuntimeData]:
+        self.kept.append(data)
+        return self.flush() if len(self.kept) == self.size else []
+
+    def flush(self) -> list[RuntimeData]:
+        kept, self.kept = self.kept, []
+        return kept
+
+
+class Loop:
+    """Passes on what comes from outside, several times, and lets what comes back pass."""
+
+    inputs: ClassVar[dict[str, str]] = {"in": "json", "back": "json"}
+    outputs: ClassVar[dict[str, str]] = {"out": "json", "done": "json"}
+
+    def __init__(self, times: int = 8) -> None:
+        self.times = times
+
+    def initialize(self, ctx: NodeContext) -> None:
+        self.ctx = ctx
+
+    def process(self, data: RuntimeData, port: str) -> None:
+        if port == "back":
+            self.ctx.emit("done", data)
+        else:
+            for _ in range(self.times):
+                self.ctx.emit("out", data)
+
+
 class Drain(Told):
     """A sink."""
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from penstock.engine.nodes.latest_of import LatestOf
+from penstock.engine.nodes.zip import Zip
 from penstock.executors.contract import NodeContext, RuntimeData
 
 _TRACED = tuple(
@@ -224,3 +226,33 @@ class Recited:
                 self.path.touch()
                 die()
             yield RuntimeData.json({"i": i})
+
+
+class MortalZip(Mortal, Zip):
+    """`zip` of `a` and `b`."""
+
+    inputs = {"a": "any", "b": "any"}
+    outputs = {"a": "any", "b": "any", "unmatched_a": "any", "unmatched_b": "any"}
+
+    def __init__(self, deaths: str = "", lives: int = 0, seed: int = 0, within: int = 4000) -> None:
+        Mortal.__init__(self, deaths, lives, seed, within)
+        Zip.__init__(self)
+
+    def initialize(self, ctx: NodeContext) -> None:
+        Zip.initialize(self, ctx)
+        Mortal.initialize(self, ctx)
+
+
+class MortalLatestOf(Mortal, LatestOf):
+    """`latest_of` with `a` leading and the latest of `b`."""
+
+    inputs = {"a": "any", "b": "any"}
+    outputs = {"a": "any", "b": "any", "unmatched_a": "any"}
+
+    def __init__(self, deaths: str = "", lives: int = 0, seed: int = 0, within: int = 4000) -> None:
+        Mortal.__init__(self, deaths, lives, seed, within)
+        LatestOf.__init__(self)
+
+    def initialize(self, ctx: NodeContext) -> None:
+        LatestOf.initialize(self, ctx)
+        Mortal.initialize(self, ctx)

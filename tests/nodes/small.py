@@ -137,6 +137,22 @@ class Hold:
         return data
 
 
+class HoldEither(Hold):
+    """The same with two inputs."""
+
+    inputs = {"left": "json", "right": "json"}
+
+    def process(self, data: RuntimeData, port: str) -> RuntimeData:  # type: ignore[override]
+        return super().process(data)
+
+
+class HoldChosen(HoldEither):
+    """And it says which it wants: both."""
+
+    def wants(self, port: str) -> bool:
+        return True
+
+
 class Split:
     """Even numbers to one port, odd ones to the other."""
 
