@@ -114,7 +114,7 @@ class _Scope:
     def _part(self, decl: NodeDecl) -> None:
         """A node that is a pipeline."""
         self._flat.unreadable.add(self._prefix + decl.node_id)  # edges to it say nothing more, whatever is wrong
-        if decl.thread or decl.limits or decl.delivery or decl.surroundings:
+        if decl.thread or decl.limits or decl.delivery.said or decl.surroundings.said:
             self._problem(decl, "is a pipeline: it has `params` and `executor`; say everything else at its nodes")
         inner = self._inner(decl)
         if inner is None:

@@ -70,7 +70,9 @@ class SurroundingsDecl:
     env: dict[str, Any] = field(default_factory=dict)
     cwd: str | None = None
 
-    def __bool__(self) -> bool:
+    @property
+    def said(self) -> bool:
+        """Whether anything was asked for."""
         return self != SurroundingsDecl()
 
 
