@@ -25,12 +25,16 @@ NAMES = (
     "frames",
     "fanout",
     "chain",
+    "chains",
+    "fanin",
     "conversion",
     "steps",
     "native",
+    "sessions",
     "wasm",
     "start",
     "idle",
+    "memory",
 )
 PEERS = ("rivals.round_trip", "rivals.one_way", "rivals.frames", "rivals.fan_out")
 

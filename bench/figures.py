@@ -35,7 +35,7 @@ class Figure:
     @property
     def less_is_better(self) -> bool:
         """Of a time, or a ratio of times; of a rate more is."""
-        return self.unit in {"us", "ms", "ms/s", "x"}
+        return self.unit in {"us", "ms", "ms/s", "KiB", "x"}
 
     def overlaps(self, other: Figure) -> bool:
         """Whether some block of the one lies among those of the other: then a difference may be noise."""

@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
-from typing import ClassVar
 
 import trio
 
 from bench.cpu import cpu_ns
 from bench.figures import OURS, Series
+from bench.nodes import Quiet, Silence
 from bench.options import Options
 from penstock.engine.pipeline import Pipeline
-from penstock.executors.contract import Node, RuntimeData
 
 __all__ = ["run"]
 
 _WORKERS = 10
-
-
-class _Silence(Node):
-    """A source that never has anything."""
-
-    inputs: ClassVar[Mapping[str, str]] = {}
-
-    async def produce(self) -> AsyncIterator[RuntimeData]:
-        await trio.Event().wait()
-        yield RuntimeData.text("")
-
-
-class _Quiet(Node):
-    """A sink."""
-
-    outputs: ClassVar[Mapping[str, str]] = {}
-
-    def process(self, data: RuntimeData) -> None:
-        raise ValueError(f"silence was broken: {data}")
 
 
 def run(options: Options) -> Series:
@@ -47,10 +26,10 @@ def run(options: Options) -> Series:
 
 async def _main(options: Options, series: Series) -> None:
     names = [f"worker{number}" for number in range(_WORKERS)]
-    pipeline = Pipeline("idle").add("silence", _Silence)
+    pipeline = Pipeline("idle").add("silence", Silence)
     for name in names:
         pipeline.add(name, "bench.nodes:Forward", executor="multiprocess")
-    pipeline.add("sink", _Quiet).connect("silence", *names, "sink")
+    pipeline.add("sink", Quiet).connect("silence", *names, "sink")
     async with pipeline.open() as run:
         pids = [os.getpid(), *(node.pid for node in run.report().nodes if node.pid)]
         if len(pids) != _WORKERS + 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -13,7 +13,19 @@ from bench import payload
 from bench.figures import percentile
 from penstock.executors.contract import Node, NodeContext, RuntimeData
 
-__all__ = ["BurstSource", "Forward", "FrameSource", "LatencySink", "Metronome", "Sink", "Source", "double"]
+__all__ = [
+    "BurstSource",
+    "Forward",
+    "FrameSource",
+    "LatencySink",
+    "MergingSink",
+    "Metronome",
+    "Quiet",
+    "Silence",
+    "Sink",
+    "Source",
+    "double",
+]
 
 
 def double(data: RuntimeData) -> RuntimeData:
@@ -26,14 +38,16 @@ class Source(Node):
 
     inputs: ClassVar[Mapping[str, str]] = {}
 
-    def __init__(self, *, nbytes: int = payload.SMALL_BYTES, count: int | None = None) -> None:
+    def __init__(self, *, nbytes: int = payload.SMALL_BYTES, count: int | None = None, session_id: str = "") -> None:
         self._payloads = [payload.make(number, nbytes) for number in range(payload.CYCLE)]
         self._count = count
+        self._session_id = session_id
 
     def produce(self) -> Iterator[RuntimeData]:
-        number = 0
+        number, session_id = 0, self._session_id
         while number != self._count:
-            yield RuntimeData.tensor(self._payloads[number % payload.CYCLE], timestamp_ns=number)
+            array = self._payloads[number % payload.CYCLE]
+            yield RuntimeData.tensor(array, session_id=session_id, timestamp_ns=number)
             number += 1
 
 
@@ -120,6 +134,45 @@ class Sink(Node):
 
     def flush(self) -> None:
         print(json.dumps({"count": self.count}))
+
+
+class MergingSink(Node):
+    """Like `Sink`, for several sources, which it knows by the session of their messages."""
+
+    outputs: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self) -> None:
+        self._sinks: dict[str, Sink] = {}
+
+    def process(self, data: RuntimeData) -> None:
+        sink = self._sinks.get(data.session_id)
+        if sink is None:
+            sink = self._sinks[data.session_id] = Sink()
+        sink.process(data)
+
+    def flush(self) -> None:
+        print(json.dumps({"counts": [sink.count for sink in self._sinks.values()]}))
+
+
+class Silence(Node):
+    """A source that never has anything."""
+
+    inputs: ClassVar[Mapping[str, str]] = {}
+
+    async def produce(self) -> AsyncIterator[RuntimeData]:
+        import trio
+
+        await trio.Event().wait()
+        yield RuntimeData.text("")
+
+
+class Quiet(Node):
+    """A sink of such a source."""
+
+    outputs: ClassVar[Mapping[str, str]] = {}
+
+    def process(self, data: RuntimeData) -> None:
+        raise ValueError(f"silence was broken: {data}")
 
 
 class LatencySink(Node):

@@ -72,6 +72,8 @@ TARGETS = (
     Target("three worker stages, 4 KiB", "chain", "free, full rate", "msg/s", at_least=100_000),
     Target("three worker stages, 4 KiB", "chain", "one core, 200 msg/s, p50", "x Pipe", at_most=1.0, over="Pipe"),
     Target("three worker stages, 4 KiB", "chain", "one core, 200 msg/s, p50", "us", at_most=42.0),
+    Target("a row of three workers", "chains", "free, 3 workers, full rate / 2 workers", "part", at_least=0.6),
+    Target("a row of three workers", "chains", "free, 3 workers, 200 msg/s, a further hop", "us", at_most=60.0),
     Target("8 MiB frames in place", "frames", "two cores", "GB/s", at_least=20.0),
     Target("8 MiB frames in place", "frames", "two cores", "x one process", at_least=0.9, over="one process"),
     Target("fan-out, 1 MiB, channels", "fanout", "free, to 4", "msg/s", at_least=8700),

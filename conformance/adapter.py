@@ -175,7 +175,10 @@ class Adapter:
 
     async def aclose(self, obj: Any) -> None:
         """Close a bridge, a converter or a DataBridge and wait until it is closed."""
-        close = getattr(obj, "aclose", None) or obj.close
+        close = getattr(obj, "aclose", None) or getattr(obj, "close", None)
+        if close is None:
+            name = type(obj).__name__
+            raise NotImplementedError(f"{name} has neither aclose nor close: give it one, or override Adapter.aclose")
         result = close()
         if inspect.isawaitable(result):
             await result

@@ -23,13 +23,13 @@ __all__ = [
     "descendants",
     "find_in",
     "gone",
+    "inode_of",
     "names_in_shm",
     "process_words",
     "require_kernel",
     "shared_mappings",
     "stopped",
     "sysv_segments",
-    "used_elsewhere",
 ]
 
 AVAILABLE = os.path.exists("/proc/self/maps")
@@ -166,37 +166,13 @@ def names_in_shm() -> dict[str, Inode]:
         with contextlib.suppress(OSError):
             status = entry.stat(follow_symlinks=False)
             if status.st_uid == os.getuid() and stat.S_ISREG(status.st_mode):
-                found[entry.name] = (_device(status.st_dev), status.st_ino)
+                found[entry.name] = inode_of(status)
     return found
 
 
-def _device(number: int) -> str:
-    return f"{os.major(number):02x}:{os.minor(number):02x}"
-
-
-def used_elsewhere(inodes: Collection[Inode], ours: Collection[int]) -> set[Inode]:
-    """Those that a process which is none of ours has mapped or open: they are not ours to judge."""
-    found: set[Inode] = set()
-    for name in os.listdir("/proc") if AVAILABLE else []:
-        if name.isdigit() and int(name) not in ours:
-            found |= {mapping.inode for mapping in shared_mappings(int(name))} & set(inodes)
-            found |= _open_inodes(int(name)) & set(inodes)
-    return found
-
-
-def _open_inodes(pid: int) -> set[Inode]:
-    found: set[Inode] = set()
-    try:
-        names = os.listdir(f"/proc/{pid}/fd")
-    except OSError:
-        return found
-    for fd in names:
-        with contextlib.suppress(OSError):
-            target = os.readlink(f"/proc/{pid}/fd/{fd}")
-            if target.startswith((SHM, "/memfd:")):
-                status = os.stat(f"/proc/{pid}/fd/{fd}")
-                found.add((_device(status.st_dev), status.st_ino))
-    return found
+def inode_of(status: os.stat_result) -> Inode:
+    """As the kernel writes it in a list of mappings."""
+    return (f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}", status.st_ino)
 
 
 def sysv_segments() -> dict[int, int]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import trio
 
 from penstock.conformance.expect import Failure
+from penstock.conformance.importing import added, make_importable, own_environment
 from penstock.executors.contract import ExecutorType
 
 if TYPE_CHECKING:
@@ -35,9 +36,11 @@ class Host:
         self._said: Path = lab.folder / f"host-{mode}-{os.urandom(4).hex()}.json"
         order = {"adapter": lab.settings.adapter, "mode": mode, "kind": kind.value, "session": lab.session}
         order["go"] = str(lab.folder / "go")
+        order["path"] = os.pathsep.join(added())
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "penstock.conformance.hosts", str(self._said), json.dumps(order)],
             stdin=subprocess.DEVNULL,
+            env=own_environment(),
             start_new_session=True,
         )
 
@@ -81,6 +84,7 @@ async def _host(said: Path, order: dict[str, str]) -> None:
     from penstock.conformance.lab import Lab, Settings
     from penstock.conformance.order import load_adapter
 
+    make_importable([folder for folder in order["path"].split(os.pathsep) if folder])
     lab = Lab(load_adapter(order["adapter"]), Settings(), "host", ExecutorType(order["kind"]))
     try:
         async with lab.bridge(session=order["session"]) as bridge:

@@ -374,5 +374,7 @@ class Lab:
     async def nothing_left(self, before: Ledger, *kinds: str) -> None:
         """Fail where something of these kinds is still there after the bound for cleanup."""
         left = await settled(before, self.seen, kinds, self.cleanup_s, self._tasks, self.claims.daemons)
-        words = "; ".join(item for items in left.values() for item in items)
+        items = [item for items in left.values() for item in items]
+        more = f" and {len(items) - 8} more" if len(items) > 8 else ""
+        words = "; ".join(items[:8]) + more
         expect(not left, f"nothing left within {self.cleanup_s:g} s", f"left behind: {words}")

@@ -100,7 +100,7 @@ class Lane:
         """In this process: where it hangs or crashes, that is the end of everything."""
         import pytest
 
-        with _environment_of(self._environment()):
+        with _environment_of(self._environment()), contextlib.redirect_stdout(sys.stderr):
             code = int(pytest.main(_arguments(order)))
         self._tell(journal, 0)
         return code

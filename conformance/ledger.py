@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import re
 import threading
 from collections import Counter
 from collections.abc import Collection
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import psutil
 import trio
 
-from penstock.conformance import evidence
+from penstock.conformance import auditing, evidence
 from penstock.conformance.evidence import Inode
 
 __all__ = ["Ledger", "Seen", "settled"]
@@ -28,6 +29,7 @@ class Seen:
     def __init__(self) -> None:
         self.inodes: set[Inode] = set()
         self.pids: set[int] = {os.getpid()}
+        auditing.begin()
 
     def look(self, daemons: Collection[str] = ()) -> None:
         """Remember what our tree has mapped now."""
@@ -35,6 +37,11 @@ class Seen:
         self.pids |= tree
         for pid in tree:
             self.inodes |= {mapping.inode for mapping in evidence.shared_mappings(pid)}
+
+    def as_ours(self, name: str, inode: Inode) -> bool:
+        """Whether a segment was mapped or opened by one of us, or has the pid of one of us in its name."""
+        words = set(re.split(r"[^0-9A-Za-z]+", name))
+        return inode in self.inodes or auditing.is_ours(name, inode) or any(str(pid) in words for pid in self.pids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +96,7 @@ class Ledger:
 
     def _memory(self, before: Ledger, seen: Seen) -> list[str]:
         new = {name: inode for name, inode in self.names.items() if before.names.get(name) != inode}
-        found = [f"{evidence.SHM}/{name}" for name, inode in new.items() if inode in seen.inodes]
-        unsure = {name: inode for name, inode in new.items() if inode not in seen.inodes}
-        if unsure:
-            elsewhere = evidence.used_elsewhere(set(unsure.values()), seen.pids)
-            found += [f"{evidence.SHM}/{name}" for name, inode in unsure.items() if inode not in elsewhere]
+        found = [f"{evidence.SHM}/{name}" for name, inode in new.items() if seen.as_ours(name, inode)]
         found += [f"mapping of {device} inode {inode}" for device, inode in self.mapped - before.mapped]
         return found + [
             f"SysV segment {number}"

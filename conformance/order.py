@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -80,12 +78,3 @@ def load_adapter(name: str) -> Adapter:
     if problems:
         raise AdapterError(f"the capabilities of {name}: {'; '.join(problems)}")
     return adapter
-
-
-def make_importable(folders: list[str]) -> None:
-    """Let an adapter in the working folder be found; the suite and what it needs are imported by now."""
-    for folder in reversed(folders):
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
-    inherited = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    os.environ["PYTHONPATH"] = os.pathsep.join([*inherited, *(item for item in folders if item not in inherited)])

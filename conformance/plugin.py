@@ -15,9 +15,10 @@ from penstock.conformance import evidence
 from penstock.conformance.adapter import Adapter
 from penstock.conformance.checking import applicability, marking_of
 from penstock.conformance.claims import Claims
+from penstock.conformance.importing import make_importable
 from penstock.conformance.journal import Journal
 from penstock.conformance.lab import Settings
-from penstock.conformance.order import AdapterError, Order, load_adapter, make_importable
+from penstock.conformance.order import AdapterError, Order, load_adapter
 from penstock.conformance.requirements import CATALOGUE
 from penstock.conformance.results import Outcome
 from penstock.conformance.running import run_check

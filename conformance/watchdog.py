@@ -21,13 +21,17 @@ _LOOK_S = 0.25
 
 
 class Watchdog:
-    """Ends the process when `beat` was not called for `standstill_s`, or the block takes longer than `bound_s`."""
+    """Ends the process when `beat` was not called for `standstill_s`, or the block takes longer than `bound_s`.
+
+    Also when the parent has gone: nobody would read what comes out.
+    """
 
     def __init__(self, bound_s: float, standstill_s: float, last_words: Callable[[str], None]) -> None:
         self._deadline = time.monotonic() + bound_s
         self._standstill_s = standstill_s
         self._last_words = last_words
         self._beat = time.monotonic()
+        self._parent = os.getppid()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="conformance watchdog", daemon=True)
 
@@ -38,7 +42,8 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._over.wait(_LOOK_S):
             now = time.monotonic()
-            if now > self._deadline or now - self._beat > self._standstill_s:
+            hangs = now > self._deadline or now - self._beat > self._standstill_s
+            if hangs or os.getppid() != self._parent:
                 self._last_words(_stacks())
                 os._exit(EXIT_HUNG)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from penstock.engine.external import RunEnded as RunEnded
+    from penstock.engine.faults import DeadLetter as DeadLetter
     from penstock.engine.manifest import load as load
     from penstock.engine.pipeline import Pipeline as Pipeline
     from penstock.engine.problems import PipelineInvalid as PipelineInvalid
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from penstock.engine.running import run as run
 
 _HOMES = {
+    "DeadLetter": "penstock.engine.faults",
     "Pipeline": "penstock.engine.pipeline",
     "PipelineInvalid": "penstock.engine.problems",
     "Report": "penstock.engine.report",
@@ -25,7 +27,7 @@ _HOMES = {
     "run": "penstock.engine.running",
 }
 
-__all__ = ["Pipeline", "PipelineInvalid", "Report", "Run", "RunEnded", "RunOptions", "load", "run"]
+__all__ = ["DeadLetter", "Pipeline", "PipelineInvalid", "Report", "Run", "RunEnded", "RunOptions", "load", "run"]
 
 
 def __getattr__(name: str) -> object:

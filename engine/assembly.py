@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from penstock.engine.edge import EdgeReceiver, FeedbackEdge, LocalEdge, LocalStatistics, RingReceiverEnd, RingSenderEnd
 from penstock.engine.external import ExternalInput, ExternalOutput
+from penstock.engine.faults import Faults, OnDeadLetter
 from penstock.engine.local_task import LocalTask, Outputs
 from penstock.engine.pipeline import POLICIES
 from penstock.engine.plan import Plan, PlannedEdge, PlannedNode, PlannedPort, accepted_types
@@ -31,16 +32,19 @@ class Assembly:
         workers: the others.
         wiring: of the shared edges; without them there is none, and no shared memory.
         local_edges, links: every edge of the plan is one of them.
+        receivers: of those edges that are read in this process.
         inputs, outputs: the external ones, by name.
     """
 
     plan: Plan
     session_id: str
+    on_dead_letter: OnDeadLetter
     wiring: Wiring | None = None
     tasks: dict[str, LocalTask] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
     local_edges: dict[PlannedEdge, LocalEdge] = field(default_factory=dict)
     links: dict[PlannedEdge, Link] = field(default_factory=dict)
+    receivers: dict[PlannedEdge, EdgeReceiver] = field(default_factory=dict)
     inputs: dict[str, ExternalInput] = field(default_factory=dict)
     outputs: dict[str, ExternalOutput] = field(default_factory=dict)
     _launches: dict[str, Launch] = field(default_factory=dict)
@@ -61,7 +65,9 @@ class Assembly:
                 decl = edge.decl
                 policy = POLICIES[decl.policy]
                 kind = FeedbackEdge if decl.feedback else LocalEdge
-                self.local_edges[edge] = kind(edge.name, decl.capacity, decl.max_bytes, decl.timeout_s, policy)
+                self.local_edges[edge] = kind(
+                    edge.name, decl.capacity, decl.max_bytes, decl.timeout_s, policy, decl.max_age_s
+                )
         for node in self.plan.nodes:
             if not node.in_worker:
                 self.tasks[node.node_id] = self._local_task(node, wiring)
@@ -110,6 +116,7 @@ class Assembly:
                 max_bytes=decl.max_bytes,
                 timeout_s=decl.timeout_s,
                 policy=POLICIES[decl.policy],
+                max_age_s=decl.max_age_s,
                 feedback=decl.feedback,
             )
             self.links[edge] = link
@@ -129,7 +136,8 @@ class Assembly:
             ctx.claim = wiring.claim
         local = LocalNode(node.factory, ctx, thread=node.decl.thread)
         inputs = [(edge.target_port, self._receiver(edge, wiring)) for edge in node.edges_in]
-        return LocalTask(local, inputs, self._outputs(node.edges_out, wiring))
+        faults = Faults(node.decl, self.on_dead_letter)
+        return LocalTask(local, inputs, self._outputs(node.edges_out, wiring), faults)
 
     def _outputs(self, edges: list[PlannedEdge], wiring: Wiring | None) -> dict[str, Outputs]:
         """The edges out of a node or of an external input, by port."""
@@ -144,7 +152,11 @@ class Assembly:
         return outputs
 
     def _receiver(self, edge: PlannedEdge, wiring: Wiring | None) -> EdgeReceiver:
-        if not edge.shared:
-            return self.local_edges[edge]
-        assert wiring is not None
-        return RingReceiverEnd(wiring.receiver(self.links[edge]), Codec(edge.name))
+        receiver: EdgeReceiver
+        if edge.shared:
+            assert wiring is not None
+            receiver = RingReceiverEnd(wiring.receiver(self.links[edge]), Codec(edge.name))
+        else:
+            receiver = self.local_edges[edge]
+        self.receivers[edge] = receiver
+        return receiver

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from penstock.engine.catalogue import Catalogue, FoundType
 from penstock.engine.cycles import find_cycles
 from penstock.engine.delivery import delivery_of
+from penstock.engine.faults import problems_of_faults
 from penstock.engine.flatten import NAME, flatten
 from penstock.engine.nodes import BUILTIN
 from penstock.engine.pipeline import POLICIES, EdgeDecl, NodeDecl, Pipeline, PortRef
@@ -102,6 +103,8 @@ class _Checker:
             self._problem(decl, f"init_timeout is a number of seconds above 0, not {decl.init_timeout_s!r}")
         delivery, unfit = delivery_of(decl.delivery, found)
         for text in unfit:
+            self._problem(decl, text)
+        for text in problems_of_faults(decl, found, in_worker=in_worker):
             self._problem(decl, text)
         inputs, outputs = self._ports(decl, found, params) if len(self._problems) == before else ({}, {})
         if len(self._problems) == before:
@@ -257,8 +260,9 @@ class _Checker:
         for name, value in (("capacity", edge.capacity), ("max_bytes", edge.max_bytes)):
             if not isinstance(value, int) or value < 1:
                 self._edge_problem(edge, f"{name} is a whole number of at least 1, not {value!r}")
-        if edge.timeout_s is not None and not _is_duration(edge.timeout_s):
-            self._edge_problem(edge, f"timeout is a number of seconds above 0, not {edge.timeout_s!r}")
+        for name, seconds in (("timeout", edge.timeout_s), ("max_age", edge.max_age_s)):
+            if seconds is not None and not _is_duration(seconds):
+                self._edge_problem(edge, f"{name} is a number of seconds above 0, not {seconds!r}")
         feedback: object = edge.feedback
         if not isinstance(feedback, bool):
             self._edge_problem(edge, f"feedback is true or false, not {edge.feedback!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from time import monotonic_ns
 from typing import Protocol
 
 import trio
@@ -11,7 +12,7 @@ import trio
 from penstock.executors.codec import Codec
 from penstock.executors.contract import BackpressureTimeout, EndOfStream, RuntimeData, ServiceError
 from penstock.executors.translate import contract_error
-from penstock.shm.errors import EndOfChannel, PeerLost, SharedMemoryError
+from penstock.shm.errors import EdgeFull, EndOfChannel, GrowthRefused, PeerLost, SharedMemoryError
 from penstock.shm.record import Outgoing
 from penstock.shm.ring import Policy
 from penstock.shm.trio_channel import TrioReceiver, TrioSender
@@ -55,31 +56,55 @@ class EdgeReceiver(Protocol):
         """The oldest datum is done with."""
         ...
 
+    def interrupt(self) -> None:
+        """What is on the edge, and what was taken from it and is not done with, is stale."""
+        ...
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the oldest datum that was taken is: to be acknowledged and not to be worked on."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class LocalStatistics:
     """What has passed an edge inside this process: sent = received + dropped + in flight."""
 
+    capacity: int
     sent: int
     received: int
     dropped: int
     in_flight: int
     sent_bytes: int
+    ended: bool
+    writer_waiting: bool
+    reader_waiting: bool
 
 
 class LocalEdge:
     """A bounded channel between two tasks; copies nothing. Like a ring, it counts a datum until it is done with."""
 
     def __init__(
-        self, name: str, capacity: int, max_bytes: int, timeout_s: float | None, policy: Policy = Policy.BLOCK
+        self,
+        name: str,
+        capacity: int,
+        max_bytes: int,
+        timeout_s: float | None,
+        policy: Policy = Policy.BLOCK,
+        max_age_s: float | None = None,
+        growth: int = 0,
     ) -> None:
         self.name = name
+        self._growth = growth
         self._policy = policy
         self._capacity = capacity
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
+        self._max_age_ns = int((max_age_s or 0) * 1e9)
         self._waiting: deque[RuntimeData] = deque()
+        self._sent_ns: deque[int] = deque()  # when those were sent, where there is an age to look at
         self._taken: deque[int] = deque()  # sizes of what was received and not acknowledged
+        self._stale = 0  # how many of those were interrupted
         self._pending_bytes = 0
         self._ended = False
         self._reader = trio.lowlevel.ParkingLot()
@@ -90,7 +115,7 @@ class LocalEdge:
         """Put a datum in; where there is no room, wait for it or drop one, as the policy says.
 
         Raises:
-            EdgeFailed: there was none within the edge's timeout.
+            EdgeFailed: there was none within the edge's timeout, or at once where the policy is to fail.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         nbytes = data.nbytes
@@ -99,6 +124,7 @@ class LocalEdge:
             await trio.lowlevel.cancel_shielded_checkpoint()
             return
         await self.wait_for_room(nbytes)
+        await trio.lowlevel.checkpoint_if_cancelled()  # an interrupt may have made the room, and this datum stale
         self._put(data, nbytes)
 
     def has_room(self, nbytes: int) -> bool:
@@ -134,12 +160,8 @@ class LocalEdge:
             EndOfStream: there will be none.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        while not self._waiting:
-            if self._ended:
-                raise EndOfStream
+        while (data := self._take()) is None:
             await self._reader.park()
-        data = self._waiting.popleft()
-        self._taken.append(data.nbytes)
         await trio.lowlevel.cancel_shielded_checkpoint()
         return data
 
@@ -150,35 +172,100 @@ class LocalEdge:
             EndOfStream: there will be none.
             trio.WouldBlock: there is none yet.
         """
-        if not self._waiting:
-            raise EndOfStream if self._ended else trio.WouldBlock
-        data = self._waiting.popleft()
-        self._taken.append(data.nbytes)
+        data = self._take()
+        if data is None:
+            raise trio.WouldBlock
         return data
 
     def acknowledge(self) -> None:
         """The oldest datum that was received is done with."""
         self._pending_bytes -= self._taken.popleft()
-        self._received += 1
+        if self._stale:
+            self._stale -= 1
+            self._dropped += 1
+        else:
+            self._received += 1
         self._writer.unpark()
 
+    def interrupt(self) -> None:
+        """What nobody has taken yet is stale, and dropped; what somebody has counts as dropped once it is done with."""
+        while self._waiting:
+            self._drop_oldest()
+        self._stale = len(self._taken)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the oldest datum that was taken was interrupted."""
+        return self._stale > 0
+
+    def grow(self) -> int:
+        """Hold twice as many data and bytes from now on. The new capacity.
+
+        Raises:
+            GrowthRefused: it has grown as often as it may.
+        """
+        if not self._growth:
+            raise GrowthRefused(self._capacity)
+        self._growth -= 1
+        self._capacity *= 2
+        self._max_bytes *= 2
+        self._writer.unpark_all()
+        return self._capacity
+
     def statistics(self) -> LocalStatistics:
-        in_flight = len(self._waiting) + len(self._taken)
-        return LocalStatistics(self._sent, self._received, self._dropped, in_flight, self._sent_bytes)
+        return LocalStatistics(
+            self._capacity,
+            self._sent,
+            self._received,
+            self._dropped,
+            len(self._waiting) + len(self._taken),
+            self._sent_bytes,
+            self._ended,
+            bool(self._writer),
+            bool(self._reader),
+        )
+
+    def _take(self) -> RuntimeData | None:
+        if self._max_age_ns:
+            self._drop_the_old()
+        if not self._waiting:
+            if self._ended:
+                raise EndOfStream
+            return None
+        data = self._waiting.popleft()
+        if self._max_age_ns:
+            self._sent_ns.popleft()
+        self._taken.append(data.nbytes)
+        return data
 
     def _put_or_drop(self, data: RuntimeData, nbytes: int) -> None:
         if self._policy is Policy.DROP_NEWEST and not self._fits(nbytes):
             self._sent += 1
             self._dropped += 1
             return
+        if self._policy is Policy.ERROR and not self._fits(nbytes):
+            in_flight = len(self._waiting) + len(self._taken)
+            full = EdgeFull(in_flight, self._capacity, self._pending_bytes, self._max_bytes, nbytes)
+            raise EdgeFailed(self.name, contract_error(full, self.name))
         if self._policy is Policy.DROP_OLDEST:  # what is taken is not dropped, and takes no room from what waits
             taken_bytes = sum(self._taken)
             while self._waiting and (
                 len(self._waiting) >= self._capacity or self._pending_bytes - taken_bytes + nbytes > self._max_bytes
             ):
-                self._pending_bytes -= self._waiting.popleft().nbytes
-                self._dropped += 1
+                self._drop_oldest()
         self._put(data, nbytes)
+
+    def _drop_the_old(self) -> None:
+        youngest_ns = monotonic_ns() - self._max_age_ns
+        while self._sent_ns and self._sent_ns[0] < youngest_ns:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        self._pending_bytes -= self._waiting.popleft().nbytes
+        self._dropped += 1
+        if self._max_age_ns:
+            self._sent_ns.popleft()
+        self._writer.unpark()
 
     def _fits(self, nbytes: int) -> bool:
         pending = len(self._waiting) + len(self._taken)
@@ -186,6 +273,8 @@ class LocalEdge:
 
     def _put(self, data: RuntimeData, nbytes: int) -> None:
         self._waiting.append(data)
+        if self._max_age_ns:
+            self._sent_ns.append(monotonic_ns())
         self._pending_bytes += nbytes
         self._sent += 1
         self._sent_bytes += nbytes
@@ -268,6 +357,7 @@ class RingReceiverEnd:
     def __init__(self, receiver: TrioReceiver, codec: Codec) -> None:
         self._receiver = receiver
         self._codec = codec
+        self._taken = self._stale = 0
 
     async def receive(self) -> RuntimeData:
         """The next datum, waiting for it.
@@ -285,6 +375,7 @@ class RingReceiverEnd:
             raise NeighbourLost from None
         except SharedMemoryError as error:
             raise contract_error(error, self._receiver.name) from error
+        self._taken += 1
         return self._codec.decode(record)
 
     def receive_nowait(self) -> RuntimeData:
@@ -304,8 +395,21 @@ class RingReceiverEnd:
             raise contract_error(error, self._receiver.name) from error
         if record is None:
             raise trio.WouldBlock
+        self._taken += 1
         return self._codec.decode(record)
 
     def acknowledge(self) -> None:
         """The oldest datum that was received is done with."""
+        self._taken -= 1
+        self._stale -= self._stale > 0
         self._receiver.acknowledge()
+
+    def interrupt(self) -> None:
+        """What was taken is stale; the ring has been told of the rest (see `Link.interrupt`)."""
+        self._stale = self._taken
+        self._receiver.discard_stale()
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the oldest datum that was taken was interrupted."""
+        return self._stale > 0

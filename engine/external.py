@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import trio
 
 from penstock.engine.edge import EdgeReceiver, NeighbourLost
+from penstock.engine.gate import Gate
 from penstock.engine.local_task import Outputs
 from penstock.executors.contract import DataType, EndOfStream, RuntimeData, ServiceError, TypeMismatch, Validation
 
@@ -20,51 +21,11 @@ class RunEnded(ServiceError):
     """Nothing can be sent, or received, any more: the input was ended, or the run was."""
 
 
-class _Gate:
-    """Lets calls from outside wait until they are done, or the port is shut: then they raise what it was shut with."""
-
-    def __init__(self) -> None:
-        self._error: ServiceError | None = None
-        self._scopes: set[trio.CancelScope] = set()
-
-    def shut(self, error: ServiceError) -> None:
-        """Nothing passes any more. The first error is the one that is told."""
-        if self._error is None:
-            self._error = error
-            for scope in self._scopes:
-                scope.cancel()
-
-    @property
-    def is_shut(self) -> bool:
-        return self._error is not None
-
-    def check(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Around a call that waits.
-
-        A run that fails shuts its ports and then cancels the block that it is open in: who waits here, in the block or
-        elsewhere, is told the failure.
-        """
-        with trio.CancelScope() as scope:
-            self._scopes.add(scope)
-            try:
-                yield
-            except trio.Cancelled:
-                if scope.cancel_called:
-                    self.check()
-                raise
-            finally:
-                self._scopes.discard(scope)
-
-
 class ExternalInput:
     """An input of the pipeline: data go from here into the edges of nodes.
 
-    A call that is cancelled, or raises, has sent nothing: to none of several edges.
+    A call that is cancelled, or raises, has sent nothing: to none of several edges (unless one of them has the policy
+    `error`, and fails).
     """
 
     def __init__(self, name: str, accepted: frozenset[DataType], outputs: Outputs, session_id: str) -> None:
@@ -80,7 +41,7 @@ class ExternalInput:
         self._accepted = accepted
         self._outputs = outputs
         self._session_id = session_id
-        self._gate = _Gate()
+        self._gate = Gate()
         self._turn = trio.Lock()
         self.ended: trio.Event = trio.Event()
         """Set when its edges have ended."""
@@ -95,7 +56,7 @@ class ExternalInput:
             return
         with self._gate.waiting():
             async with self._turn:
-                self._gate.check()
+                self._gate.check()  # it may have come to us with the end
                 try:
                     while not self._outputs.offer(data):
                         await self._outputs.wait_for_room(data)
@@ -115,10 +76,8 @@ class ExternalInput:
 
     async def end(self) -> None:
         """Nothing follows what others have sent, or wait to send. Idempotent."""
-        if self.has_ended:
-            await trio.lowlevel.checkpoint()
-            return
-        with self._gate.waiting():
+        await trio.lowlevel.checkpoint_if_cancelled()
+        with suppress(ServiceError), self._gate.waiting():  # ended, stopped or failed: nothing follows
             async with self._turn:
                 self.stop(RunEnded(f"input {self.name!r} was ended: nothing can be sent to it any more"))
 
@@ -169,7 +128,7 @@ class ExternalOutput:
     def __init__(self, name: str, receiver: EdgeReceiver) -> None:
         self.name: str = name
         self._receiver = receiver
-        self._gate = _Gate()
+        self._gate = Gate()
         self._turn = trio.Lock()
         self._rest: trio.MemoryReceiveChannel[RuntimeData] | None = None
 
@@ -204,7 +163,7 @@ class ExternalOutput:
             raise trio.WouldBlock from None
         except trio.EndOfChannel:
             raise EndOfStream from None
-        self._receiver.acknowledge()
+        self._receiver.acknowledge()  # nobody could interrupt it since it was taken
         return data
 
     async def keep_rest(self) -> None:
@@ -213,8 +172,7 @@ class ExternalOutput:
             keep, self._rest = trio.open_memory_channel[RuntimeData](float("inf"))
         try:
             while True:
-                keep.send_nowait(await self._receiver.receive())
-                self._receiver.acknowledge()
+                keep.send_nowait(await self._receive())
         except EndOfStream:
             keep.close()
         except NeighbourLost:
@@ -228,13 +186,20 @@ class ExternalOutput:
         try:
             if self._rest is not None:
                 return await self._rest.receive()
-            data = await self._receiver.receive()
+            return await self._receive()
         except NeighbourLost:
             await trio.sleep_forever()  # as above; it shuts the gate
         except trio.EndOfChannel:
             raise EndOfStream from None
-        self._receiver.acknowledge()
-        return data
+
+    async def _receive(self) -> RuntimeData:
+        """Off the edge, but for what was interrupted before it got here."""
+        while True:
+            data = await self._receiver.receive()
+            is_stale = self._receiver.is_stale
+            self._receiver.acknowledge()
+            if not is_stale:
+                return data
 
 
 class OutputData(AsyncIterator[RuntimeData]):

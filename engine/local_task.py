@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
 
 import trio
 
 from penstock.engine.choosing import Choosing
 from penstock.engine.edge import EdgeReceiver, LocalEdge, RingSenderEnd
+from penstock.engine.faults import Faults
 from penstock.executors.codec import Codec
-from penstock.executors.contract import EndOfStream, RuntimeData
+from penstock.executors.contract import EndOfStream, NodeExecution, RuntimeData
 from penstock.executors.local import LocalNode
 
 __all__ = ["LocalTask", "Outputs"]
@@ -71,10 +73,19 @@ class LocalTask:
     Attributes:
         processed: data given to it; by a source, made by it.
         busy_ns: time in the node, without waiting for room on its outputs.
+        faults: what it failed on.
     """
 
-    def __init__(self, node: LocalNode, inputs: list[tuple[str, EdgeReceiver]], outputs: Mapping[str, Outputs]) -> None:
+    def __init__(
+        self,
+        node: LocalNode,
+        inputs: list[tuple[str, EdgeReceiver]],
+        outputs: Mapping[str, Outputs],
+        faults: Faults,
+    ) -> None:
         self._node = node
+        self.faults: Faults = faults
+        self._deadline: trio.CancelScope | None = None  # of the call in hand, where calls have a timeout
         self._inputs = inputs
         self._outputs = outputs
         self._source_scope = trio.CancelScope()
@@ -85,6 +96,12 @@ class LocalTask:
         self._emitting = self._stop_after_emit = False
         self._emit_ns = 0
         self._initialized = False
+        self._scopes: dict[EdgeReceiver, trio.CancelScope] = {}
+        self._unheard = False  # an interrupt that the node does not know of yet
+        self._in_call = False
+        self._held: trio.Event | None = None  # the node is being configured: it gets no datum meanwhile
+        self._line = trio.Lock()  # of those who want to have it alone
+        self._between = trio.lowlevel.ParkingLot()
         self.processed: int = 0
         self.busy_ns: int = 0
 
@@ -118,32 +135,74 @@ class LocalTask:
         if not self._emitting:
             self._source_scope.cancel()
 
+    def interrupt(self, edge: EdgeReceiver) -> None:
+        """What stands on this one of its edges, and what the node has in hand from it, is stale."""
+        edge.interrupt()
+        self._unheard = True
+        if self._node.in_thread:  # it can not be stopped, only not be listened to
+            if edge.is_stale:
+                self._node.give_up()
+        elif edge in self._scopes:
+            self._scopes[edge].cancel()
+
+    async def configure(self, params: Mapping[str, Any]) -> None:
+        """Give the node other parameters, between two data; a source at once, as it waits for its next one.
+
+        Raises:
+            NodeExecution: its `configure` failed.
+        """
+        async with self._alone():
+            await self._node.configure(params)
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Have the node between two data."""
+        async with self._line:
+            while self._in_call:
+                await self._between.park()
+            self._held = trio.Event()
+            try:
+                yield
+            finally:
+                self._held.set()
+                self._held = None
+
     async def _consume(self, port: str, edge: EdgeReceiver) -> None:
+        while True:
+            with trio.CancelScope() as self._scopes[edge]:
+                await self._consume_to_the_end(port, edge)
+                break
+            while edge.is_stale:  # interrupted, with a datum in hand
+                edge.acknowledge()
+            await self._tell_of_interrupt()
+        if self._choosing is not None:
+            async with self._choosing.end(port) as is_last:
+                if is_last:
+                    await self._node.ended(port, self._emit)
+
+    async def _consume_to_the_end(self, port: str, edge: EdgeReceiver) -> None:
         while True:
             try:
                 data = await edge.receive()
             except EndOfStream:
                 return
-            if self._turn is None:
-                await self._process(data, port)
+            if self._choosing is not None:  # it says what it wants next: others are kept back until it does
+                async with self._choosing.turn(port):
+                    await self._process(data, port, edge)
+            elif self._turn is None:
+                await self._process(data, port, edge)
             else:
                 async with self._turn:
-                    await self._process(data, port)
+                    await self._process(data, port, edge)
             del data  # a view in it must not outlive its acknowledgement by our doing
             edge.acknowledge()
 
-    async def _consume_chosen(self, choosing: Choosing, port: str, edge: EdgeReceiver) -> None:
-        """Of a node that says what it wants next: a datum is kept back until it does."""
-        with suppress(EndOfStream):
-            while True:
-                data = await edge.receive()
-                async with choosing.turn(port):
-                    await self._process(data, port)
-                del data
-                edge.acknowledge()
-        async with choosing.end(port) as is_last:
-            if is_last:
-                await self._node.ended(port, self._emit)
+    async def _tell_of_interrupt(self) -> None:
+        """Let the node throw away what it holds back of the stale data, before it gets a new one."""
+        if self._unheard:
+            self._unheard = False
+            async with self._alone():
+                await self._node.interrupt()
 
     async def _consume_all(self) -> None:
         """Take from several edges as they come; the node works on one datum at a time."""
@@ -151,10 +210,7 @@ class LocalTask:
 
         async def consume(port: str, edge: EdgeReceiver) -> None:
             try:
-                if self._choosing is None:
-                    await self._consume(port, edge)
-                else:
-                    await self._consume_chosen(self._choosing, port, edge)
+                await self._consume(port, edge)
             except Exception as error:  # told after the nursery, which would wrap it
                 errors.append(error)
                 nursery.cancel_scope.cancel()
@@ -165,11 +221,36 @@ class LocalTask:
         if errors:
             raise errors[0]
 
-    async def _process(self, data: RuntimeData, port: str) -> None:
+    async def _process(self, data: RuntimeData, port: str, edge: EdgeReceiver) -> None:
+        while self._held is not None:
+            await self._held.wait()
+        if self._unheard and self._node.in_thread:
+            await self._tell_of_interrupt()
+        if edge.is_stale:
+            return
         start, waited = time.perf_counter_ns(), self._emit_ns
-        await self._node.process(data, self._emit, port)
+        self._in_call = True
+        try:
+            if self.faults.timeout_s is None:
+                await self._node.process(data, self._emit, port)
+            else:
+                await self._process_in_time(data, port, self.faults.timeout_s)
+        except NodeExecution as error:
+            self.faults.take(error, data, port)
+        finally:
+            self._in_call = False
+            self._between.unpark_all()
         self.busy_ns += time.perf_counter_ns() - start - (self._emit_ns - waited)
         self.processed += 1
+
+    async def _process_in_time(self, data: RuntimeData, port: str, timeout_s: float) -> None:
+        try:
+            with trio.move_on_after(timeout_s) as self._deadline:
+                await self._node.process(data, self._emit, port)
+                return
+        finally:
+            self._deadline = None
+        raise self.faults.too_slow()
 
     async def _timed_produce(self) -> None:
         start = time.perf_counter_ns()
@@ -191,8 +272,22 @@ class LocalTask:
         if outputs is None:  # nothing is connected to this port; a source must let the others run all the same
             await trio.lowlevel.checkpoint()
             return
+        if self._deadline is not None:
+            await self._emit_beside_deadline(outputs, data, self._deadline)
+            return
         start = time.perf_counter_ns()
         try:
             await outputs.send(data)
         finally:
             self._emit_ns += time.perf_counter_ns() - start
+
+    async def _emit_beside_deadline(self, outputs: Outputs, data: RuntimeData, deadline: trio.CancelScope) -> None:
+        """The wait for room is not the node's: its deadline stands still meanwhile."""
+        start = trio.current_time()
+        due, deadline.deadline = deadline.deadline, float("inf")
+        try:
+            await outputs.send(data)
+        finally:
+            waited_s = trio.current_time() - start
+            deadline.deadline = due + waited_s
+            self._emit_ns += int(waited_s * 1e9)

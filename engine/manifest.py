@@ -10,7 +10,8 @@ nodes:
 edges:
   - tone -> out
   - {from: tone, to: out, capacity: 8, max_bytes: 1000000, timeout: 5}
-  - {from: tone, to: meter, policy: latest}     # or drop_oldest, drop_newest; block is the default
+  - {from: tone, to: meter, policy: latest}     # or drop_oldest, drop_newest, error; block is the default
+  - {from: tone, to: asr, max_age: 0.5}         # what waited for longer is dropped
   - {from: meter, to: tone.hint, feedback: true}   # leads back: no other edge may close a cycle
 inputs:                     # optional: what the program sends (`run.send`); a pipeline with it is run by a program
   mic: asr.in               # or a list, or {to: asr.in, capacity: 8}, with the keys of an edge
@@ -164,6 +165,8 @@ class _Reader:
                     self._typed(said, "max_redeliveries", (int, str), None, "a whole number, or unlimited"),
                     self._typed(said, "snapshot_every", int, None, "a whole number of data"),
                 ),
+                self._typed(said, "on_error", str, "fail", "the name of one"),
+                self._typed(said, "timeout", (int, float), None, "a number of seconds"),
                 where,
                 {str(name): self._where(params, name) for name in params},
                 SurroundingsDecl(
@@ -223,6 +226,7 @@ class _Reader:
         edge.capacity = self._typed(said, "capacity", int, edge.capacity, "a whole number of data")
         edge.max_bytes = self._typed(said, "max_bytes", int, edge.max_bytes, "a whole number of bytes")
         edge.timeout_s = self._typed(said, "timeout", (int, float), None, "a number of seconds")
+        edge.max_age_s = self._typed(said, "max_age", (int, float), None, "a number of seconds")
         edge.policy = self._typed(said, "policy", str, edge.policy, "the name of one")
         if edge.policy == "latest" and "capacity" not in said:
             edge.capacity = 1

@@ -43,6 +43,7 @@ POLICIES = {
     "drop_oldest": Policy.DROP_OLDEST,
     "drop_newest": Policy.DROP_NEWEST,
     "latest": Policy.DROP_OLDEST,
+    "error": Policy.ERROR,
 }
 """What happens on a full edge. `latest` is `drop_oldest` with a capacity of one."""
 
@@ -88,6 +89,8 @@ class NodeDecl:
     init_timeout_s: float = 60.0
     limits: dict[str, Any] = field(default_factory=dict)
     delivery: DeliveryDecl = field(default_factory=DeliveryDecl)
+    on_error: str = "fail"
+    timeout_s: float | None = None
     where: Where = field(default_factory=Where)
     param_where: dict[str, Where] = field(default_factory=dict)
     surroundings: SurroundingsDecl = field(default_factory=SurroundingsDecl)
@@ -126,6 +129,7 @@ class EdgeDecl:
     max_bytes: int = DEFAULT_MAX_BYTES
     timeout_s: float | None = None
     policy: str = "block"
+    max_age_s: float | None = None
     where: Where = field(default_factory=Where)
     feedback: bool = False
     """Whether it may close a cycle."""
@@ -197,6 +201,8 @@ class Pipeline:
         restart: Mapping[str, Json] | None = None,
         max_redeliveries: int | str | None = None,
         snapshot_every: int | None = None,
+        on_error: str = "fail",
+        timeout_s: float | None = None,
         python: str | PathLike[str] | None = None,
         env: Mapping[str, Json] | None = None,
         cwd: str | PathLike[str] | None = None,
@@ -220,6 +226,10 @@ class Pipeline:
                 `max_backoff` (10 s).
             max_redeliveries: how often one datum may be in its hands when its worker dies: 3, or "unlimited".
             snapshot_every: inputs between two snapshots at most; half of what an edge holds, if left out.
+            on_error: what becomes of a datum that the node fails on: `fail` (the run fails), `skip` (it is counted and
+                goes no further), or `dead_letter` (likewise, and `RunOptions.on_dead_letter` gets it with its error).
+            timeout_s: of one call of an async node or of one in a thread, without its waits for room; past that the
+                node has failed.
             python: the interpreter of its worker, which needs numpy alone: a path, or a name on PATH.
             env: variables for its worker; with `"inherit": False` it gets no others.
             cwd: where its worker works.
@@ -244,6 +254,8 @@ class Pipeline:
                 init_timeout_s,
                 dict(limits or {}),
                 DeliveryDecl(delivery, dict(restart or {}), max_redeliveries, snapshot_every),
+                on_error,
+                timeout_s,
                 where,
                 surroundings=SurroundingsDecl(
                     None if python is None else fspath(python), dict(env or {}), None if cwd is None else fspath(cwd)
@@ -259,6 +271,7 @@ class Pipeline:
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout_s: float | None = None,
         policy: str = "block",
+        max_age_s: float | None = None,
         feedback: bool = False,
     ) -> Self:
         """Join nodes by edges: `connect("a -> b.port -> c")`, or `connect("a", "b.port", "c")`.
@@ -268,8 +281,9 @@ class Pipeline:
             capacity: data on each edge that were sent and are not done with; 64, or 1 where the policy is `latest`.
             max_bytes: likewise, bytes; a larger datum passes alone.
             timeout_s: how long a node may wait for room, before the run fails with `BackpressureTimeout`.
-            policy: what happens when there is no room: `block` (wait), `drop_oldest`, `drop_newest`, or `latest`, which
-                keeps nothing but the newest datum. The report counts what was dropped.
+            policy: what happens when there is no room: `block` (wait), `drop_oldest`, `drop_newest`, `latest`, which
+                keeps nothing but the newest datum, or `error`: the run fails. The report counts what was dropped.
+            max_age_s: a datum that was sent longer ago is dropped, and counted, when its node would take it.
             feedback: these edges lead back and close a cycle, which no other edge may.
 
         Raises:
@@ -278,7 +292,7 @@ class Pipeline:
         where = _caller()
         if not steps:
             raise Validation('connect() needs nodes, as in connect("a -> b")')
-        bounds = (_capacity_of(policy, capacity), max_bytes, timeout_s, policy, where)
+        bounds = (_capacity_of(policy, capacity), max_bytes, timeout_s, policy, max_age_s, where)
         for source, target in parse_chain(" -> ".join(map(str, steps))):
             self.edges.append(EdgeDecl(source, target, *bounds, feedback))
         return self
@@ -291,6 +305,7 @@ class Pipeline:
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout_s: float | None = None,
         policy: str = "block",
+        max_age_s: float | None = None,
     ) -> Self:
         """Let the program feed the pipeline: `input("mic", "asr.in")`, then `await run.send("mic", data)`.
 
@@ -301,6 +316,7 @@ class Pipeline:
             max_bytes: likewise.
             timeout_s: likewise; it is told to who sends, and the run goes on.
             policy: likewise.
+            max_age_s: likewise.
 
         Raises:
             Validation: there is no target.
@@ -308,7 +324,7 @@ class Pipeline:
         where = _caller()
         if not isinstance(name, str) or not targets:
             raise Validation('input() needs a name and where its data go, as in input("mic", "asr.in")')
-        bounds = (_capacity_of(policy, capacity), max_bytes, timeout_s, policy, where)
+        bounds = (_capacity_of(policy, capacity), max_bytes, timeout_s, policy, max_age_s, where)
         self.inputs += [EdgeDecl(PortRef(name), PortRef.parse(str(target)), *bounds) for target in targets]
         return self
 
@@ -321,6 +337,7 @@ class Pipeline:
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout_s: float | None = None,
         policy: str = "block",
+        max_age_s: float | None = None,
     ) -> Self:
         """Let the program read from the pipeline: `output("text", "asr.out")`, then `await run.receive("text")`.
 
@@ -331,6 +348,7 @@ class Pipeline:
             max_bytes: likewise.
             timeout_s: likewise.
             policy: likewise.
+            max_age_s: likewise.
 
         Raises:
             Validation: there is no source.
@@ -338,7 +356,7 @@ class Pipeline:
         where = _caller()
         if not isinstance(name, str) or not isinstance(source, str):
             raise Validation('output() needs a name and where its data come from, as in output("text", "asr.out")')
-        bounds = (_capacity_of(policy, capacity), max_bytes, timeout_s, policy, where)
+        bounds = (_capacity_of(policy, capacity), max_bytes, timeout_s, policy, max_age_s, where)
         self.outputs.append(EdgeDecl(PortRef.parse(source), PortRef(name), *bounds))
         return self
 

@@ -47,6 +47,10 @@ class NodeReport:
     """Inputs that it was given and knows nothing of any more (`delivery: restart_fresh`)."""
     set_aside: int = 0
     """Data that were not given to it again."""
+    errors: int = 0
+    """Data that it failed on, which did not fail the run (`on_error`)."""
+    dead_letters: int = 0
+    """Those that were set aside."""
 
 
 @dataclass(frozen=True, slots=True)

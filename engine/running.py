@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -13,15 +14,18 @@ import trio
 
 from penstock.engine.assembly import Assembly
 from penstock.engine.check import check
+from penstock.engine.control import changed_params, edges_at_and_behind, node_of
 from penstock.engine.edge import NeighbourLost
 from penstock.engine.ending import CycleEnding
-from penstock.engine.external import ExternalInput, ExternalOutput, OutputData, RunEnded
+from penstock.engine.external import ExternalOutput, RunEnded
+from penstock.engine.faults import DeadLetter, OnDeadLetter
+from penstock.engine.gate import Gate
 from penstock.engine.local_task import LocalTask
 from penstock.engine.pipeline import Pipeline
 from penstock.engine.plan import Cycle, PlannedEdge, PlannedNode, PlannedPort
-from penstock.engine.problems import did_you_mean
+from penstock.engine.ports import Ports
 from penstock.engine.report import EdgeReport, NodeReport, Report
-from penstock.executors.contract import NodeExecution, RuntimeData, ServiceError, Validation
+from penstock.executors.contract import NodeExecution, ServiceError
 from penstock.executors.multiprocess.lives import Worker
 from penstock.executors.multiprocess.supervisor import OnOutput, print_output
 from penstock.executors.multiprocess.wiring import Wiring
@@ -31,6 +35,7 @@ __all__ = ["Run", "RunOptions", "open_run", "run"]
 
 
 _HURRIED_GRACE_S = 0.5
+_DEAD_LETTERS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +47,26 @@ class RunOptions:
         grace_s: how long a stop may take to drain, and then a worker to end after SIGTERM.
         on_output: gets each line that a worker prints: `on_output(node_id, "stdout" | "stderr", line)`.
         session_id: of the data; a random one when it is left out.
+        on_dead_letter: gets each datum that a node with `on_error: dead_letter` failed on; left out, the newest 100 are
+            in `Run.dead_letters`.
     """
 
     only_native: bool = False
     grace_s: float = 5.0
     on_output: OnOutput = print_output
     session_id: str | None = None
+    on_dead_letter: OnDeadLetter | None = None
 
 
-class Run:
+class Run(Ports):
     """A running pipeline, from `async with pipeline.open() as run:`."""
 
-    def __init__(self, assembly: Assembly, options: RunOptions, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, assembly: Assembly, options: RunOptions, nursery: trio.Nursery, dead_letters: deque[DeadLetter]
+    ) -> None:
+        super().__init__(assembly.inputs, assembly.outputs)
+        self.dead_letters: deque[DeadLetter] = dead_letters
+        """The newest data that nodes with `on_error: dead_letter` failed on; the report has their number."""
         self._assembly = assembly
         self._options = options
         self._nursery = nursery
@@ -63,6 +76,7 @@ class Run:
         self._all_finished = trio.Event()
         self._unkept = set(assembly.outputs)  # outputs that the end has to wait for
         self._all_kept = trio.Event()
+        self._gate = Gate()  # for who waits for the end, when it does not come
         self._stopping = self._ending = self._is_over = False
         self._hurry = False  # the grace period has been used, or is not wanted
         self._failure: ServiceError | None = None
@@ -72,71 +86,20 @@ class Run:
         if not self._unkept:
             self._all_kept.set()
 
-    # What goes in, and what comes out
-
-    async def send(self, name: str, data: Any) -> None:
-        """Send a datum to an external input, waiting for room. A cancelled call has sent nothing.
-
-        Args:
-            name: of the input.
-            data: a datum; or a `str` for text, an array for a tensor, anything else for JSON.
-
-        Raises:
-            RunEnded: the input was ended, or the run.
-            NodeExecution: the run has failed: what failed it.
-            EdgeFailed: there was no room within the edge's timeout; nothing was sent, and the run goes on.
-            TypeMismatch, Validation: the input does not take that, or there is no such input.
-        """
-        await self._input(name).send(data)
-
-    def send_nowait(self, name: str, data: Any) -> None:
-        """Send a datum to an external input now.
-
-        Raises:
-            trio.WouldBlock: there is no room, or somebody waits for it already.
-            RunEnded, NodeExecution, TypeMismatch, Validation: as `send`.
-        """
-        self._input(name).send_nowait(data)
-
-    async def end(self, name: str) -> None:
-        """End the stream of an external input, behind what others wait to send. Idempotent."""
-        await self._input(name).end()
-
-    async def receive(self, name: str) -> RuntimeData:
-        """The next datum of an external output, waiting for it. A cancelled call has taken nothing.
-
-        Also after the run has ended in good order, until everything was received.
-
-        Raises:
-            EndOfStream: there will be none.
-            RunEnded: the run was aborted.
-            NodeExecution: the run has failed: what failed it.
-            Validation: there is no such output.
-        """
-        return await self._output(name).receive()
-
-    def receive_nowait(self, name: str) -> RuntimeData:
-        """The next datum of an external output, if it is there.
-
-        Raises:
-            trio.WouldBlock: it is not, or somebody waits for it already.
-            EndOfStream, RunEnded, NodeExecution, Validation: as `receive`.
-        """
-        return self._output(name).receive_nowait()
-
-    def outputs(self, name: str) -> AsyncIterator[RuntimeData]:
-        """`async for data in run.outputs("text")`: what `receive` gives, until the stream ends.
-
-        Raises:
-            Validation: there is no such output.
-        """
-        return OutputData(self._output(name))
-
     # How it ends
 
     async def wait(self) -> None:
-        """Wait until every source and external input has ended and every node has worked everything off."""
-        await self._all_finished.wait()
+        """Wait until every source and external input has ended and every node has worked everything off.
+
+        Raises:
+            RunEnded: the run was given up before that.
+            NodeExecution: it has failed: what failed it.
+        """
+        if self._all_finished.is_set():
+            await trio.lowlevel.checkpoint()
+            return
+        with self._gate.waiting():
+            await self._all_finished.wait()
 
     async def stop(self, grace_s: float | None = None) -> bool:
         """End sources and external inputs, and work off what is in flight; whether that was done in the grace period.
@@ -146,18 +109,62 @@ class Run:
         Args:
             grace_s: in place of the one of the options.
         """
-        if self._is_over:
-            await trio.lowlevel.checkpoint()
-            return self._is_complete
-        self._stopping = self._stopping or not self._have_streams_ended()
-        for external in self._assembly.inputs.values():
-            external.stop(RunEnded(f"input {external.name!r}: the run was stopped"))
-        self._end_streams()
+        if not self._is_over:
+            self._note_stop()
+            for external in self._inputs.values():
+                external.stop(RunEnded(f"input {external.name!r}: the run was stopped"))
+            self._end_streams()
         with trio.move_on_after(self._options.grace_s if grace_s is None else grace_s):
-            await self._all_finished.wait()
-            await self._all_kept.wait()
+            with suppress(ServiceError):
+                await self._wait_complete()
         self._hurry = not self._is_complete
         return not self._hurry
+
+    async def drain(self) -> None:
+        """End sources and external inputs, behind what waits to be sent, and wait until everything is worked off.
+
+        As `stop`, but without a limit, and nobody is turned away who waits to send.
+
+        Raises:
+            RunEnded, NodeExecution: as `wait`.
+        """
+        if not self._is_over:
+            self._note_stop()
+            self._end_streams()
+            for external in self._inputs.values():
+                self._nursery.start_soon(external.end)
+        await self._wait_complete()
+
+    async def configure(self, node_id: str, /, **params: Any) -> None:
+        """Give a node other parameters, between two data: by its `configure`; a function has them with its next datum.
+
+        Raises:
+            Validation: there is no such node or parameter, a value is of another type, or the node can not be
+                configured. Nothing has changed.
+            NodeExecution: its `configure` failed. The run goes on.
+        """
+        changed = changed_params(node_of(self._assembly.plan, node_id), params)
+        await self._assembly.tasks[node_id].configure(changed)
+
+    def interrupt(self, node_id: str) -> None:
+        """Make everything stale that is at and behind a node (barge-in): dropped, and counted.
+
+        Data on the edges into the node and on all edges behind it are dropped. A native node that works on such a datum
+        is cancelled where it waits (async nodes, generators, and whoever waits for room; who must not be shields itself
+        as in any trio program); a thread or a worker comes to the end of its call, a thread's outputs are not taken any
+        more. Nodes with an `interrupt` method hear of it before their next datum. What is sent afterwards is new.
+
+        Raises:
+            Validation: there is no such node.
+        """
+        assembly = self._assembly
+        for edge in edges_at_and_behind(node_of(assembly.plan, node_id)):
+            if edge in assembly.links:
+                assembly.links[edge].interrupt()
+            if isinstance(edge.target, PlannedPort):
+                assembly.receivers[edge].interrupt()
+            elif not edge.target.in_worker:
+                assembly.tasks[edge.target.node_id].interrupt(assembly.receivers[edge])
 
     def abort(self) -> None:
         """End everything at once, with data in flight."""
@@ -193,42 +200,43 @@ class Run:
     def _is_complete(self) -> bool:
         return self._all_finished.is_set() and self._all_kept.is_set()
 
-    def _input(self, name: str) -> ExternalInput:
-        inputs = self._assembly.inputs
-        if name not in inputs:
-            raise Validation(f"there is no input {name!r}: {did_you_mean(name, inputs)}")
-        return inputs[name]
-
-    def _output(self, name: str) -> ExternalOutput:
-        outputs = self._assembly.outputs
-        if name not in outputs:
-            raise Validation(f"there is no output {name!r}: {did_you_mean(name, outputs)}")
-        return outputs[name]
-
     def _fail(self, error: ServiceError) -> None:
         if self._failure is None:
             self._failure = error
         self._shut(self._failure)  # first: whoever waits there is to be told, not only cancelled
         self._nursery.cancel_scope.cancel()
 
+    async def _wait_complete(self) -> None:
+        await self.wait()
+        if not self._all_kept.is_set():
+            with self._gate.waiting():
+                await self._all_kept.wait()
+
+    def _is_own(self, raised: BaseException) -> bool:
+        """Whether all that came out of the block is what this run has told it: its failure, or that it was aborted."""
+        if isinstance(raised, BaseExceptionGroup):
+            return all(map(self._is_own, raised.exceptions))
+        return raised is self._gate.error or isinstance(raised, trio.Cancelled)
+
+    def _note_stop(self) -> None:
+        self._stopping = self._stopping or not self._have_streams_ended()
+
     def _shut(self, error: ServiceError) -> None:
-        """Nothing goes in or comes out any more."""
-        for external in self._assembly.inputs.values():
-            external.shut(error)
-        for output in self._assembly.outputs.values():
-            output.shut(error)
+        """Nothing goes in or comes out any more, and nobody waits for the end."""
+        self._gate.shut(error)
+        self._shut_ports(error)
 
     def _end_external(self) -> None:
         """Nothing goes in any more; if everything was worked off, what is still unread can be received."""
         over = RunEnded("the run has ended")
         if not self._is_complete:
             self._shut(over)
-        for external in self._assembly.inputs.values():
+        for external in self._inputs.values():
             external.shut(over)
 
     def _have_streams_ended(self) -> bool:
         """Whether every source and external input has ended by itself, so that there is nothing to stop."""
-        if not all(external.has_ended for external in self._assembly.inputs.values()):
+        if not all(external.has_ended for external in self._inputs.values()):
             return False
         for node in self._assembly.plan.nodes:
             if node.is_source and node.node_id in self._unfinished:
@@ -244,7 +252,7 @@ class Run:
                 self._stop_source(node)
         if not self._ending:
             self._ending = True
-            for output in self._assembly.outputs.values():
+            for output in self._outputs.values():
                 self._nursery.start_soon(self._keep_rest, output)
 
     async def _keep_rest(self, output: ExternalOutput) -> None:
@@ -258,7 +266,7 @@ class Run:
 
     def _ending_of(self, cycle: Cycle) -> CycleEnding:
         external = [edge.source.name for edge in cycle.feeding if isinstance(edge.source, PlannedPort)]
-        inputs = [self._assembly.inputs[name].ended for name in external]
+        inputs = [self._inputs[name].ended for name in external]
         return CycleEnding(cycle, self._assembly.statistics, self._assembly.end_feedback, inputs)
 
     def _finished(self, node_id: str) -> None:
@@ -368,7 +376,17 @@ class Run:
         executor = node.executor.value.lower()
         if worker is None:
             task = self._assembly.tasks[node.node_id]
-            return NodeReport(node.node_id, node.type_name, executor, 0, task.processed, task.busy_ns / 1e9, None)
+            return NodeReport(
+                node.node_id,
+                node.type_name,
+                executor,
+                0,
+                task.processed,
+                task.busy_ns / 1e9,
+                None,
+                errors=task.faults.errors,
+                dead_letters=task.faults.dead_letters,
+            )
         counters, lives = worker.counters, worker.lives
         said = bool(counters.why)
         return NodeReport(
@@ -387,7 +405,7 @@ class Run:
 
     def _edge_report(self, edge: PlannedEdge) -> EdgeReport:
         statistics = self._assembly.statistics(edge)
-        unread = self._assembly.outputs[edge.target.name].unread if isinstance(edge.target, PlannedPort) else 0
+        unread = self._outputs[edge.target.name].unread if isinstance(edge.target, PlannedPort) else 0
         return EdgeReport(
             edge.name,
             "ring" if edge.shared else "channel",
@@ -417,7 +435,9 @@ async def open_run(pipeline: Pipeline, options: RunOptions | None = None, *, alo
     with ExitStack() as stack:
         shared = any(node.in_worker for node in plan.nodes)
         wiring = stack.enter_context(Wiring(f"penstock run {plan.name}", pipeline.wait)) if shared else None
-        assembly = Assembly(plan, options.session_id or secrets.token_hex(8), wiring)
+        dead_letters: deque[DeadLetter] = deque(maxlen=_DEAD_LETTERS)
+        on_dead_letter = options.on_dead_letter or dead_letters.append
+        assembly = Assembly(plan, options.session_id or secrets.token_hex(8), on_dead_letter, wiring)
         assembly.build(grace_s=options.grace_s, on_output=options.on_output)
         running: Run | None = None
         raised: BaseException | None = None
@@ -425,7 +445,7 @@ async def open_run(pipeline: Pipeline, options: RunOptions | None = None, *, alo
             async with trio.open_nursery() as supervisors:
                 try:
                     async with trio.open_nursery() as nursery:
-                        running = Run(assembly, options, nursery)
+                        running = Run(assembly, options, nursery, dead_letters)
                         await running._start(nursery, supervisors)
                         try:
                             yield running
@@ -442,7 +462,7 @@ async def open_run(pipeline: Pipeline, options: RunOptions | None = None, *, alo
             # The tasks of a run note their errors and do not raise them: this is the block's own, wrapped by nurseries.
             if raised is None or isinstance(raised, trio.Cancelled):
                 raise
-            if running is None or not _is_only(raised, running.failure):
+            if running is None or not running._is_own(raised):
                 raise raised from raised.__cause__
         if running is not None and running.failure is not None:
             raise running.failure
@@ -464,13 +484,6 @@ def run(pipeline: Pipeline | str | PathLike[str], options: RunOptions | None = N
         return running.report()
 
     return trio.run(main)
-
-
-def _is_only(raised: BaseException, failure: ServiceError | None) -> bool:
-    """Whether everything in an exception is the run's own failure, which `send` and `receive` raise, too."""
-    if isinstance(raised, BaseExceptionGroup):
-        return all(_is_only(member, failure) for member in raised.exceptions)
-    return raised is failure
 
 
 async def _shielded(worker: Worker) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from penstock.engine.faults import ON_ERROR
 from penstock.engine.nodes import BUILTIN
 from penstock.engine.pipeline import POLICIES
 from penstock.executors.contract import ExecutorType
@@ -66,6 +67,8 @@ NODE: Final[dict[str, Schema]] = {
     "restart": _of("object", says="How often, and how soon.", properties=_RESTART, additionalProperties=False),
     "max_redeliveries": _unlimited("How often one datum may be in its hands when its worker dies: 3."),
     "snapshot_every": _of("integer", says="Inputs between two snapshots at most.", minimum=1),
+    "on_error": _one_of(ON_ERROR, "What becomes of a datum that the node fails on: fail."),
+    "timeout": _of("number", says="Seconds that one call of an async or threaded node may take.", exclusiveMinimum=0),
     "python": _of("string", says="The interpreter of its worker, which needs numpy alone: a path, or a name on PATH."),
     "env": _of(
         "object",
@@ -80,6 +83,7 @@ NODE: Final[dict[str, Schema]] = {
 _BOUNDS: dict[str, Schema] = {
     "capacity": _of("integer", says="Data that were sent and are not done with: 64.", minimum=1),
     "max_bytes": _of("integer", says="Likewise, bytes: 16 MiB.", minimum=1),
+    "max_age": _of("number", says="What waited for longer, in seconds, is dropped.", exclusiveMinimum=0),
     "timeout": _of("number", says="Seconds that a writer may wait for room.", exclusiveMinimum=0),
     "policy": _one_of(POLICIES, "What happens when there is no room: block."),
 }

@@ -11,7 +11,15 @@ from penstock.executors.contract import Json, NodeContext, NodeExecution, Runtim
 from penstock.executors.parameters import typed
 from penstock.executors.registry import NodeFactory
 
-__all__ = ["NodeHost", "Signature", "exactly_one", "outputs", "signature_of", "wants_nothing"]
+__all__ = [
+    "NodeHost",
+    "Signature",
+    "configurable",
+    "exactly_one",
+    "outputs",
+    "signature_of",
+    "wants_nothing",
+]
 
 
 class Signature:
@@ -39,8 +47,6 @@ class Signature:
         self.stateless: bool = bool(getattr(factory, "stateless", False))
         """Whether its author says that outputs depend on nothing but the datum in hand."""
         self.snapshots: bool = hasattr(factory, "snapshot") and hasattr(factory, "restore")
-        self.hears_ends: bool = hasattr(factory, "ended")
-        """Whether it is told when one of its inputs ends: then it is not stateless."""
         self.works: bool = self.is_source or hasattr(factory, "process") or not inspect.isclass(factory)
         """Whether it has the one method that it needs, as far as can be known before it is called."""
 
@@ -71,6 +77,24 @@ def _parameters(factory: NodeFactory) -> list[inspect.Parameter]:
 def signature_of(factory: NodeFactory) -> Signature:
     """The parameters and ports of a node type."""
     return Signature(factory)
+
+
+def configurable(factory: NodeFactory) -> Signature | None:
+    """The parameters that can be changed while a node runs: those of a function, or of a class's `configure`.
+
+    A `configure(self, **params)` takes what the constructor takes.
+    """
+    own = signature_of(factory)
+    if own.is_function:
+        return own
+    method = getattr(factory, "configure", None)
+    if method is None:
+        return None
+    signature = signature_of(method)
+    if signature.takes_any:
+        signature.parameters = {**own.parameters, **signature.parameters}
+        signature.takes_any = own.takes_any
+    return signature
 
 
 class _FunctionNode:
@@ -140,6 +164,22 @@ class NodeHost:
 
     def flush(self) -> Any:
         method = getattr(self.node, "flush", None)
+        return None if method is None else method()
+
+    def configure(self, params: Mapping[str, Json]) -> Any:
+        """Other parameters for the node; a function has them with its next datum."""
+        if isinstance(self.node, _FunctionNode):
+            return None
+        signature = configurable(type(self.node))
+        return self.node.configure(**(params if signature is None else signature.accepted(params)))
+
+    def note(self, params: Mapping[str, Json]) -> None:
+        """Its parameters are changed from now on."""
+        self._params = self.ctx.params = {**self._params, **params}
+
+    def interrupt(self) -> Any:
+        """What the node holds back is stale."""
+        method = getattr(self.node, "interrupt", None)
         return None if method is None else method()
 
     def snapshot(self) -> Any:

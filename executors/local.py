@@ -20,9 +20,13 @@ Emit: TypeAlias = Callable[[str, RuntimeData], Awaitable[None]]
 """Where outputs go: `await emit(port, data)`, which waits while whoever reads them is behind."""
 
 
-_METHODS = ("initialize", "process", "ended", "flush", "produce", "cleanup")
+_METHODS = ("initialize", "process", "ended", "flush", "produce", "configure", "interrupt", "cleanup")
 _CLOSING_S = 5.0
 """How long a generator of a node may take to close."""
+
+
+class _GivenUp(Exception):
+    """Raised in a thread that emits for a call that nobody listens to any more."""
 
 
 class _Gate:
@@ -38,7 +42,7 @@ class _Gate:
             with trio.CancelScope() as self._scope:
                 await self._emit(port, data)
                 return
-        raise RuntimeError("the run has ended")
+        raise _GivenUp
 
     def shut(self) -> None:
         self._is_shut = True
@@ -62,6 +66,7 @@ class LocalNode:
             NodeExecution: its constructor failed.
         """
         self.node_id: str = ctx.node_id
+        self._gate: _Gate | None = None
         self._emitted: list[tuple[str, RuntimeData]] = []
         ctx.emit = self._note_emitted
         try:
@@ -70,6 +75,11 @@ class LocalNode:
             raise node_error(ctx.node_id, error) from error
         self._main_port = self.host.outputs[0] if self.host.outputs else ""
         self._threaded: dict[str, bool] = {name: thread and not self.host.is_async(name) for name in _METHODS}
+
+    @property
+    def in_thread(self) -> bool:
+        """Whether its calls run in a thread."""
+        return self._threaded["process"]
 
     async def initialize(self) -> None:
         await self._plain("initialize", self.host.initialize)
@@ -95,6 +105,20 @@ class LocalNode:
 
     async def cleanup(self) -> None:
         await self._plain("cleanup", self.host.cleanup)
+
+    async def configure(self, params: Mapping[str, Json]) -> None:
+        """Give the node other parameters; not while it is in a call."""
+        await self._plain("configure", lambda: self.host.configure(params))
+        self.host.note(params)
+
+    async def interrupt(self) -> None:
+        """Tell the node, if it wants to know, that what it has had is stale; not while it is in a call."""
+        await self._plain("interrupt", self.host.interrupt)
+
+    def give_up(self) -> None:
+        """Take nothing more from the call that runs in a thread; it goes on until it comes to its end."""
+        if self._gate is not None:
+            self._gate.shut()
 
     def _note_emitted(self, port: str, data: RuntimeData) -> None:
         if port not in self.host.outputs:
@@ -136,9 +160,12 @@ class LocalNode:
 
     async def _stream_in_thread(self, call: Callable[[], Any], emit: Emit) -> None:
         """A thread that is stuck can not be stopped: a cancelled run leaves it behind, and takes no more from it."""
-        gate = _Gate(emit)
+        self._gate = gate = _Gate(emit)
         try:
             rest = await trio.to_thread.run_sync(self._in_thread, call, gate.emit, abandon_on_cancel=True)
+        except _GivenUp:
+            self._emitted.clear()
+            return
         finally:
             gate.shut()
         for result in rest:

@@ -9,11 +9,12 @@ from penstock.executors.contract import (
     AllocationFailed,
     BackpressureTimeout,
     BridgeClosed,
+    BridgeError,
     IPCError,
     NodeExecution,
     ServiceError,
 )
-from penstock.shm.errors import ChannelClosed, OutOfSharedMemory, SendTimeout, SharedMemoryError
+from penstock.shm.errors import ChannelClosed, EdgeFull, OutOfSharedMemory, SendTimeout, SharedMemoryError
 
 __all__ = ["contract_error", "node_error"]
 
@@ -24,6 +25,8 @@ def contract_error(error: SharedMemoryError, edge: str) -> ServiceError:
         return AllocationFailed(f"edge {edge}: {error}")
     if isinstance(error, SendTimeout):
         return BackpressureTimeout(error.timeout_s)
+    if isinstance(error, EdgeFull):
+        return BridgeError(f"edge {edge}: {error}")
     if isinstance(error, ChannelClosed):
         return BridgeClosed()
     return IPCError(f"edge {edge}: {error}")

@@ -25,7 +25,7 @@ class Sender(SendEnd):
         Raises:
             SendTimeout: there was none within the edge's `timeout_s`.
             Interrupted: this process was told to stop.
-            PeerLost, ChannelClosed, OutOfSharedMemory, CorruptSegment: as `offer`.
+            EdgeFull, PeerLost, ChannelClosed, OutOfSharedMemory, CorruptSegment: as `offer`.
         """
         if self.offer(message):
             return

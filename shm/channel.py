@@ -8,15 +8,17 @@ thread.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from penstock.shm.arena import LANES, ArenaMap
+from penstock.shm.discarding import Discards, Held
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.dropping import DroppingReader, DroppingWriter
-from penstock.shm.errors import CorruptSegment, WouldBlock
+from penstock.shm.errors import CorruptSegment, SharedMemoryError, WouldBlock
 from penstock.shm.fence import WEAK_ORDER, fence, fresh_lock
-from penstock.shm.lease import LeaseBook, View
+from penstock.shm.lease import LeaseBook
 from penstock.shm.patience import Patience, WaitMode
 from penstock.shm.reading import RingReader
 from penstock.shm.record import HEADER_BYTES, Field, Flag, Header, Outgoing, Record
@@ -48,6 +50,7 @@ class EdgeOptions:
         max_bytes: bound on unacknowledged bytes; a larger message passes alone, when the edge is empty.
         max_leases: views of slabs that a reader may keep before it is given copies.
         timeout_s: how long a send may wait for room.
+        max_age_s: what was sent longer ago is discarded when its reader would take it.
         wait: how both sides wait (see `patience`).
         feedback: somebody else may end the channel, when its writer has nothing to send.
     """
@@ -57,6 +60,7 @@ class EdgeOptions:
     max_bytes: int = 16 << 20
     max_leases: int = 16
     timeout_s: float | None = None
+    max_age_s: float | None = None
     wait: WaitMode = "adaptive"
     feedback: bool = False
 
@@ -90,7 +94,7 @@ class SendEnd:
         self.timeout_s: float | None = options.timeout_s
         self.patience: Patience = Patience(options.wait)
         self._words = ring.words
-        self._refuses = ring.policy is Policy.DROP_NEWEST
+        self._policy = ring.policy
         self._largest_batch = max(1, ring.capacity // 2)
         self._batch = 1
         self._bell = bell
@@ -100,6 +104,7 @@ class SendEnd:
         """Publish a message, or drop one, as the edge's policy says; False when it is full and its policy is to block.
 
         Raises:
+            EdgeFull: it is full, and its policy is to fail.
             PeerLost: the reader's process is gone.
             ChannelClosed: `end` was called.
             OutOfSharedMemory: there is no slab for a large payload, and no room for one more.
@@ -108,9 +113,7 @@ class SendEnd:
         ring = self.ring
         nbytes = len(message.payload) + len(message.tail)
         if (ring.free <= 0 or nbytes > ring.free_bytes) and not ring.has_room(nbytes):
-            if self._refuses:
-                ring.refuse()
-            return self._refuses
+            return self._refuse(nbytes)
         if nbytes <= ring.inline_bytes:
             ring.write(message, message.flags)
         else:
@@ -125,7 +128,7 @@ class SendEnd:
 
         Raises:
             WouldBlock: the edge is full.
-            PeerLost, ChannelClosed, OutOfSharedMemory, CorruptSegment: as `offer`.
+            EdgeFull, PeerLost, ChannelClosed, OutOfSharedMemory, CorruptSegment: as `offer`.
         """
         if not self.offer(message):
             raise WouldBlock
@@ -140,7 +143,7 @@ class SendEnd:
     def ready(self, nbytes: int) -> bool:
         """Whether `offer` would give anything but False."""
         try:
-            return self._refuses or self.ring.has_room(nbytes)
+            return self._policy is not Policy.BLOCK or self.ring.has_room(nbytes)
         except Exception:
             return True
 
@@ -163,6 +166,15 @@ class SendEnd:
         """After waiting: no more rings. Where the reader is fast, the next ring is asked for a larger batch."""
         self.ring.stop_asking()
         self._batch = min(2 * self._batch, self._largest_batch) if waited_ns < _SHORT_WAIT_NS else 1
+
+    def _refuse(self, nbytes: int) -> bool:
+        """What becomes of a message that finds no room: False when its sender is to wait."""
+        if self._policy is Policy.ERROR:
+            raise self.ring.fullness(nbytes)
+        if self._policy is Policy.BLOCK:
+            return False
+        self.ring.refuse()
+        return True
 
     def _write_by_reference(self, message: Outgoing) -> None:
         ring = self.ring
@@ -218,7 +230,6 @@ class ReceiveEnd:
         drops = ring.policy is Policy.DROP_OLDEST
         self.name: str = options.name
         self.max_bytes: int = options.max_bytes
-        self.ring: RingReader | DroppingReader = DroppingReader(ring) if drops else RingReader(ring)
         self.patience: Patience = Patience(options.wait)
         self._view = ring.view
         self._words = ring.words
@@ -227,7 +238,12 @@ class ReceiveEnd:
         self._bell = bell
         self._peer_bell = peer_bell
         self._leases = LeaseBook(options.name, options.lane % LANES, options.max_leases, marks=drops)
-        self._held: deque[tuple[int, View]] = deque()
+        self._held: Held = deque()
+        self._discards = Discards(ring, arenas, self._leases, self._held, peer_bell)
+        max_age_ns = int((options.max_age_s or 0) * 1e9)
+        self.ring: RingReader | DroppingReader = (
+            DroppingReader(ring, max_age_ns) if drops else RingReader(ring, max_age_ns, self._discards.note)
+        )
         if self.ring.acknowledged:
             arenas.let_go(options.lane, self.ring.acknowledged, taken_only=drops)
 
@@ -271,12 +287,30 @@ class ReceiveEnd:
     def acknowledge(self) -> None:
         """The oldest message is done with: its place may be used again, and its slab once no view of it is left."""
         position = self.ring.acknowledge()
-        if self._held and self._held[0][0] < position:
-            self._held.popleft()
+        if self._held and self._held[0][0] <= position:
+            position = self._settle(position)
         fresh_lock().acquire()
         target = self._words[_WRITER_WAITING]
         if (target and position >= target) or WEAK_ORDER:
             self._peer_bell.ring()
+
+    def discard_stale(self) -> None:
+        """Pass over what was interrupted now, not at the next `take`: its writer may wait for room."""
+        if isinstance(self.ring, RingReader):
+            with suppress(SharedMemoryError):  # `take` will raise it
+                self.ring.peek()
+
+    def take_again(self, sequence: int) -> Record:
+        """A message that a predecessor had taken and not acknowledged, however old and stale it is by now.
+
+        Raises:
+            CorruptSegment: it is not there, or makes no sense.
+        """
+        self.ring.recall(sequence)
+        record = self.take()
+        if record is None or record.sequence != sequence:
+            raise CorruptSegment(f"edge {self.name}: record {sequence}, which was taken, is not there any more")
+        return record
 
     def ready(self) -> bool:
         """Whether `take` would give anything but None."""
@@ -302,6 +336,20 @@ class ReceiveEnd:
         """Large payloads that are read in place, or kept, at this moment."""
         return self._leases.held
 
+    def _settle(self, position: int) -> int:
+        """Let go of what is acknowledged, and discard what is due then; the new position."""
+        held = self._held
+        while held:
+            sequence, view, header = held[0]
+            if sequence == position and view is None:
+                assert isinstance(self.ring, RingReader)
+                position = self.ring.discard()
+                self._discards.give_back(header)
+            elif sequence >= position:
+                break
+            held.popleft()
+        return position
+
     def _too_long(self, header: Header) -> CorruptSegment:
         nbytes = header[_TAIL_BYTES] + (0 if header[_FLAGS] & _IN_SLAB else header[_PAYLOAD_BYTES])
         room = self._inline_bytes
@@ -321,5 +369,5 @@ class ReceiveEnd:
             at = self.ring.contents_at
             tail = bytes(self._view[at : at + tail_bytes])
         view, payload = self._leases.open(arena, lease, offset, payload_bytes)
-        self._held.append((header[Field.SEQUENCE], view))
+        self._held.append((header[Field.SEQUENCE], view, header))
         return payload, tail

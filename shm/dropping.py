@@ -14,7 +14,8 @@ both words name the slot, `(p + 1) << 16 | slot`, as the index may have been use
 
 ACK holds `position << 1 | parity`, where the parity of the number of received records says which of the two words of
 RECEIVED is right: both change in one store. What lies behind both positions and was not received was dropped, so the
-ledger is exact by construction (`Ring.statistics`). `tests/model/drop_model.py` explores it whole.
+ledger is exact by construction (`Ring.statistics`). `tests/model/drop_model.py` explores it whole. A record that the
+reader discards, as it is too old or stale, is claimed and acknowledged without being counted: a gap like others.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from dataclasses import dataclass
+from time import monotonic_ns
 from typing import Final
 
 from penstock.shm.errors import ChannelClosed, CorruptSegment, EndOfChannel, PeerLost
@@ -180,8 +182,12 @@ class DroppingReader:
         contents_at: where the contents of its slot begin.
     """
 
-    def __init__(self, ring: Ring) -> None:
+    def __init__(self, ring: Ring, max_age_ns: int = 0) -> None:
         """Take the reading side.
+
+        Args:
+            ring: the ring.
+            max_age_ns: records that were published longer ago are discarded; 0: none is too old.
 
         Raises:
             CorruptSegment: what stands in the ring makes no sense.
@@ -194,6 +200,8 @@ class DroppingReader:
         self._received: int = self.words[Word.RECEIVED + (packed & 1)]
         if self._received > self.next:
             raise CorruptSegment(f"ring {ring.segment.name}: {self._received} received of {self.next}")
+        self._max_age_ns = max_age_ns
+        self._recalled = -1
         self._in_hand = False
         claimed = self.words[Word.CLAIM]
         self._resumes = claimed >> _SLOT_BITS > self.next and claimed == self.words[Word.VALID]
@@ -224,15 +232,23 @@ class DroppingReader:
         if self._in_hand:
             raise RuntimeError("an edge that drops its oldest gives one record at a time: acknowledge it first")
         ring = self.ring
-        slot = self.words[Word.CLAIM] & _SLOT_MASK if self._resumes else self._claim()
-        if slot is None:
-            return None
-        if slot >= len(ring.places):
-            raise CorruptSegment(f"record {self.next} is said to stand in slot {slot} of {len(ring.places)}")
-        self._resumes = False
-        at = ring.places[slot]
-        self.contents_at = at + HEADER_BYTES
-        return read_header(ring.view, at, self.next)
+        while True:
+            slot = self.words[Word.CLAIM] & _SLOT_MASK if self._resumes else self._claim()
+            if slot is None:
+                return None
+            if slot >= len(ring.places):
+                raise CorruptSegment(f"record {self.next} is said to stand in slot {slot} of {len(ring.places)}")
+            self._resumes = False
+            at = ring.places[slot]
+            self.contents_at = at + HEADER_BYTES
+            header = read_header(ring.view, at, self.next)
+            if not self._is_stale(header):
+                return header
+            self._leave()
+
+    def recall(self, sequence: int) -> None:
+        """Let `peek` give the record that a predecessor had in hand, however old and stale."""
+        self._recalled = sequence
 
     def advance(self) -> None:
         """The record that `peek` showed is taken."""
@@ -247,15 +263,27 @@ class DroppingReader:
         if not self._in_hand:
             raise ChannelClosed("there is no record to acknowledge")
         self._in_hand = False
-        words = self.words
         self._received = received = self._received + 1
-        self.next = position = self.next + 1
-        words[Word.RECEIVED + (received & 1)] = received
+        self.words[Word.RECEIVED + (received & 1)] = received
         fence_stores()
-        words[Word.ACK] = position << 1 | received & 1
+        return self._leave()
+
+    def _leave(self) -> int:
+        """The claimed record lies behind us."""
+        words = self.words
+        self.next = position = self.next + 1
+        words[Word.ACK] = position << 1 | self._received & 1
         fence_stores()
         words[Word.CLAIM] = 0
         return position
+
+    def _is_stale(self, header: Header) -> bool:
+        if self.next == self._recalled:
+            return False
+        if self.next < self.words[Word.STALE_BELOW]:
+            return True
+        max_age_ns = self._max_age_ns
+        return max_age_ns > 0 and monotonic_ns() - header[Field.PUBLISHED_NS] > max_age_ns
 
     def _claim(self) -> int | None:
         """The slot of the next record, which is ours from now on."""

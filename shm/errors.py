@@ -5,7 +5,9 @@ from __future__ import annotations
 __all__ = [
     "ChannelClosed",
     "CorruptSegment",
+    "EdgeFull",
     "EndOfChannel",
+    "GrowthRefused",
     "Interrupted",
     "OutOfSharedMemory",
     "PeerLost",
@@ -42,6 +44,24 @@ class SendTimeout(SharedMemoryError):
     def __init__(self, timeout_s: float) -> None:
         super().__init__(f"no room within {timeout_s:g} s")
         self.timeout_s = timeout_s
+
+
+class EdgeFull(SharedMemoryError):
+    """There is no room, and the edge's policy is not to wait for any; the text says how full it is, and the remedy."""
+
+    def __init__(self, in_flight: int, capacity: int, in_flight_bytes: int, max_bytes: int, nbytes: int) -> None:
+        super().__init__(
+            f"no room: {in_flight} of {capacity} data and {in_flight_bytes} of {max_bytes} bytes are in flight, and "
+            f"{nbytes} bytes were to follow; give it a larger capacity or max_bytes, or a policy that waits (block) "
+            "or drops"
+        )
+
+
+class GrowthRefused(SharedMemoryError):
+    """The edge holds as much as it may already."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__(f"it may not grow beyond {capacity} data")
 
 
 class Interrupted(SharedMemoryError):

@@ -35,16 +35,13 @@ def published(end: SendEnd, count: int) -> list[Digest | None]:
     Raises:
         CorruptSegment: a record makes no sense.
     """
-    writer = end.ring
-    oldest = writer.head - writer.ring.capacity + 1
-    return [
-        _read(end, sequence) if sequence >= oldest else None for sequence in range(writer.head - count, writer.head)
-    ]
+    ring, head = end.ring.ring, end.ring.head
+    return [_read(end, sequence) if ring.still_has(sequence, head) else None for sequence in range(head - count, head)]
 
 
 def _read(end: SendEnd, sequence: int) -> Digest | None:
     ring = end.ring.ring
-    at = ring.places[sequence % ring.capacity]
+    at = ring.place(sequence)
     header = read_header(ring.view, at, sequence)
     payload, tail = _in_slab(end, header, sequence) if header[Field.FLAGS] & Flag.SLAB else (None, None)
     at += HEADER_BYTES

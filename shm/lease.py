@@ -78,6 +78,11 @@ class LeaseBook:
         self._note_copy()
         return view, view.tobytes()
 
+    def give_back(self, arena: Arena, lease: int) -> None:
+        """Nobody is to read this slab."""
+        fence_stores()
+        arena.view[arena.lanes_at(lease) + self._lane] = FREE
+
     @property
     def held(self) -> int:
         """Views that are alive."""

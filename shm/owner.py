@@ -62,9 +62,9 @@ class Owner:
         """The owner file; None after `close`, and in a forked child, to which nothing here belongs."""
         return self._fd
 
-    def create(self, suffix: str, size: int, *, what: str) -> Segment:
+    def create(self, suffix: str, size: int, *, what: str, reserve: int = 0) -> Segment:
         """A new segment of this run (see `Segment.create`)."""
-        segment = Segment.create(self.name(suffix), size, what=what)
+        segment = Segment.create(self.name(suffix), size, what=what, reserve=reserve)
         self._segments.append(segment)
         return segment
 
@@ -219,7 +219,7 @@ def _is_mine(entry: str) -> bool:
 
 def _bytes(entry: str) -> int:
     try:
-        return os.stat(os.path.join(_FOLDER, entry)).st_size
+        return os.stat(os.path.join(_FOLDER, entry)).st_blocks * 512  # what is there: a ring may have a reserve
     except OSError:
         return 0
 

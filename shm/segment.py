@@ -24,6 +24,8 @@ __all__ = ["Segment", "available_bytes", "discard"]
 _HAS_TRACK = sys.version_info >= (3, 13)
 _POPULATE_READ, _POPULATE_WRITE = 22, 23  # of madvise(2); the mmap module does not name them
 
+_SHORTAGES = frozenset({errno.ENOSPC, errno.ENOMEM, errno.EFBIG, errno.EMFILE, errno.ENFILE})
+
 
 class _Mapping(mmap.mmap):
     """A mapping of a published segment."""
@@ -42,7 +44,7 @@ class Segment(SharedMemory):
     _unlinked = False
 
     @classmethod
-    def create(cls, name: str, size: int, *, what: str, tracked: bool = True) -> Self:
+    def create(cls, name: str, size: int, *, what: str, tracked: bool = True, reserve: int = 0) -> Self:
         """A new segment, mode 0600, zeroed, every byte of it really there.
 
         Args:
@@ -50,14 +52,15 @@ class Segment(SharedMemory):
             size: in bytes, above 0.
             what: what it is for, for the error.
             tracked: let the resource tracker unlink it when this process dies.
+            reserve: bytes behind it, of a tracked one, that are not there before they are asked for: see `extend`.
 
         Raises:
             OutOfSharedMemory: it does not fit into /dev/shm, or the process has no descriptors left.
         """
         try:
-            segment = cls._new_tracked(name, size) if tracked else cls._new_untracked(name, size)
+            segment = cls._new_tracked(name, size, reserve) if tracked else cls._new_untracked(name, size)
         except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.ENOMEM, errno.EFBIG, errno.EMFILE, errno.ENFILE}:
+            if error.errno in _SHORTAGES:
                 raise OutOfSharedMemory(f"{what} ({error.strerror})", size, available_bytes()) from error
             raise
         segment._drop_descriptor()
@@ -78,8 +81,8 @@ class Segment(SharedMemory):
         return segment
 
     @classmethod
-    def _new_tracked(cls, name: str, size: int) -> Self:
-        segment = cls(name, create=True, size=size)
+    def _new_tracked(cls, name: str, size: int, reserve: int) -> Self:
+        segment = cls(name, create=True, size=size + reserve)
         segment._made = True
         try:
             os.posix_fallocate(segment._fd, 0, size)
@@ -118,6 +121,23 @@ class Segment(SharedMemory):
             segment._drop_descriptor()
             raise
         return segment
+
+    def extend(self, begin: int, size: int, *, what: str) -> None:
+        """Have a part of the reserve really there from now on. Touched before, it might be SIGBUS.
+
+        Raises:
+            OutOfSharedMemory: it does not fit into /dev/shm, or the process has no descriptors left.
+        """
+        try:
+            fd = _posixshmem.shm_open("/" + self.name, os.O_RDWR, mode=0o600)
+            try:
+                os.posix_fallocate(fd, begin, size)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            if error.errno in _SHORTAGES:
+                raise OutOfSharedMemory(f"{what} ({error.strerror})", size, available_bytes()) from error
+            raise
 
     def populate(self, *, writing: bool) -> None:
         """Map all its pages now, and not one by one when they are first touched. Linux 5.14 or newer, else nothing."""

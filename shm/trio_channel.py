@@ -26,7 +26,7 @@ class TrioSender(SendEnd):
 
         Raises:
             SendTimeout: there was none within the edge's `timeout_s`.
-            PeerLost, ChannelClosed, OutOfSharedMemory, CorruptSegment: as `offer`.
+            EdgeFull, PeerLost, ChannelClosed, OutOfSharedMemory, CorruptSegment: as `offer`.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.offer(message):
@@ -56,6 +56,7 @@ class TrioSender(SendEnd):
     async def _send_later(self, message: Outgoing) -> None:
         while not self.offer(message):
             await self._await_room(message.nbytes)
+            await trio.lowlevel.checkpoint_if_cancelled()  # room may have come together with the cancellation
 
     async def _await_room(self, nbytes: int) -> None:
         start_ns = perf_counter_ns()

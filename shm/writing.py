@@ -12,7 +12,7 @@ import struct
 from time import monotonic_ns
 from typing import Final
 
-from penstock.shm.errors import ChannelClosed, CorruptSegment, PeerLost
+from penstock.shm.errors import ChannelClosed, CorruptSegment, EdgeFull, PeerLost
 from penstock.shm.fence import WEAK_ORDER, fence_stores
 from penstock.shm.record import HEADER, HEADER_BYTES, MAGIC, Flag, Outgoing
 from penstock.shm.ring import Ring, Word
@@ -24,6 +24,7 @@ _LARGEST: Final = 1 << 48
 """No payload is larger: more than any machine can hold."""
 _HEAD: Final = Word.HEAD
 _SENT_BYTES: Final = Word.SENT_BYTES
+_GENERATION: Final = Word.GENERATION
 _NOWHERE: Final = (0, 0, 0)
 _TAIL_IN_SLAB: Final = Flag.TAIL_IN_SLAB
 
@@ -53,13 +54,14 @@ class RingWriter:
         self.free_bytes = 0
         self._view = ring.view
         self._words = ring.words
-        self._places = ring.places
-        self._capacity = ring.capacity
-        self._at = ring.places[self.head % ring.capacity]  # where the next record goes
-        self._max_bytes = max_bytes
+        self._generation = generation = ring.region_of(self.head)
+        self._places = ring.region(generation)
+        self._capacity = ring.capacity << generation
+        self._at = self._places[self.head % self._capacity]  # where the next record goes
+        self._max_bytes = max_bytes << generation
         self._acked = 0
         self._total_bytes = self._acked_bytes = 0
-        self._totals = [0] * ring.capacity  # `_total_bytes` after the record in each slot
+        self._totals = [0] * self._capacity  # `_total_bytes` after each record, at its number modulo the capacity
         self._sent_bytes: int = ring.words[_SENT_BYTES + (self.head & 1)]
         self._take_over()
 
@@ -70,9 +72,8 @@ class RingWriter:
         if not 0 <= self.head - self._acked <= self._capacity:
             raise CorruptSegment(f"ring {ring.segment.name}: {self._acked} acknowledged of {self.head}")
         for sequence in range(self._acked, self.head):
-            slot = sequence % self._capacity
-            self._total_bytes += record_bytes(ring, self._places[slot], sequence)
-            self._totals[slot] = self._total_bytes
+            self._total_bytes += record_bytes(ring, ring.place(sequence), sequence)
+            self._totals[sequence % self._capacity] = self._total_bytes
 
     @property
     def decided(self) -> int:
@@ -99,7 +100,9 @@ class RingWriter:
         if self._words[Word.READER_LOST]:
             self.free = 0
             raise PeerLost("the process that reads is gone")
-        return self.free > 0 and (nbytes <= self.free_bytes or self.head == self._acked)
+        if self.free > 0 and (nbytes <= self.free_bytes or self.head == self._acked):
+            return True
+        return self._words[_GENERATION] > self._generation and self._grow(nbytes)
 
     def write(self, message: Outgoing, flags: int, slab: Slab | None = None) -> None:
         """Publish a message, for which there is room; a payload that is not inline stands in its slab already.
@@ -154,6 +157,11 @@ class RingWriter:
             fence_stores()
         words[_HEAD] = head
 
+    def fullness(self, nbytes: int) -> EdgeFull:
+        """How full it was at the last look, for a message that did not fit."""
+        in_flight_bytes = self._total_bytes - self._acked_bytes
+        return EdgeFull(self.head - self._acked, self._capacity, in_flight_bytes, self._max_bytes, nbytes)
+
     def refuse(self) -> None:
         """Count a message that was dropped because there was no room for it."""
         self._words[Word.REFUSED] += 1
@@ -171,6 +179,23 @@ class RingWriter:
 
     def stop_asking(self) -> None:
         self._words[Word.WRITER_WAITING] = 0
+
+    def _grow(self, nbytes: int) -> bool:
+        """Go on in a larger region, which the engine has made; whether there is room now."""
+        generation = self._words[_GENERATION]
+        places = self.ring.region(generation)
+        fence_stores()
+        while self._generation < generation:
+            self._generation += 1
+            self._words[Word.GROWN_AT + self._generation] = self.head
+            self._max_bytes *= 2
+        capacity = len(places)
+        totals = [0] * capacity
+        for sequence in range(self._acked, self.head):
+            totals[sequence % capacity] = self._totals[sequence % self._capacity]
+        self._places, self._capacity, self._totals = places, capacity, totals
+        self._at = places[self.head % capacity]
+        return self.has_room(nbytes)
 
     def _see_acknowledgements(self) -> None:
         acked = self._words[Word.ACK]

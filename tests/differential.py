@@ -80,9 +80,10 @@ def placings(graph: Graph) -> dict[str, dict[str, Place]]:
     random = Random(graph.name)
     names = [node.name for node in graph.nodes]
     odd: dict[str, Place] = {name: ("native", "multiprocess")[n % 2] for n, name in enumerate(names)}
+    even: dict[str, Place] = {name: ("multiprocess", "native")[n % 2] for n, name in enumerate(names)}
     ways: dict[str, dict[str, Place]] = {
         "multiprocess": dict.fromkeys(names, "multiprocess"),
-        "every second": odd,
+        "every second": random.choice((odd, even)),
         "threads": dict.fromkeys(names, "thread"),
         "any": {name: random.choice(("native", "thread", "multiprocess")) for name in names},
     }

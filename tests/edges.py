@@ -82,14 +82,16 @@ def open_edge(
     kinds: tuple[type[SendEnd], type[ReceiveEnd]] = (SendEnd, ReceiveEnd),
     bell: type[Doorbell] = Doorbell,
     inline: int = INLINE,
+    growth: int = 0,
     **options: Any,
 ) -> Iterator[Edge]:
     """An edge with shared memory of its own."""
     with Owner("a test") as owner, bell.create() as here, bell.create() as there:
-        geometry = Geometry(capacity, inline, policy)
+        geometry = Geometry(capacity, inline, policy, growth)
         family = owner.family("a0")
         pool = SlabPool(family)
-        ring = Ring.format(owner.create("r0", geometry.segment_bytes, what="a test"), geometry)
+        segment = owner.create("r0", geometry.segment_bytes, what="a test", reserve=geometry.reserve_bytes)
+        ring = Ring.format(segment, geometry)
         said = EdgeOptions(name="a -> b", **options)
         edge = Edge(
             owner,

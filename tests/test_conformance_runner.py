@@ -72,7 +72,7 @@ def test_flaky_bridges_are_not_retried_into_passing():
     """`--repeat` says how often."""
     verdict = judged("harness:IsFlaky", "R-EB-03", repeat=3)
     assert verdict.by_id("R-EB-03").verdict is Verdict.FAIL
-    assert len(verdict.by_id("R-EB-03").results) == 3
+    assert {result.turn for result in verdict.by_id("R-EB-03").results} == {0, 1, 2}
 
 
 def test_the_reference_keeps_the_core():
@@ -90,36 +90,6 @@ def test_a_few_mutants_are_caught(name):
 
     death = execute(MUTANTS[name])
     assert death.caught, death
-
-
-def test_it_is_hermetic(tmp_path):
-    """A hostile folder and environment change nothing, and nothing is written there."""
-    (tmp_path / "conftest.py").write_text("raise SystemExit('conftest')")
-    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option")
-    (tmp_path / "random.py").write_text("raise SystemExit('random')")
-    (tmp_path / "mine.py").write_text(
-        "from penstock.conformance.reference.adapter import ReferenceAdapter\nclass Mine(ReferenceAdapter): pass\n"
-    )
-    before = sorted(os.listdir(tmp_path))
-    hostile = {"PYTEST_ADDOPTS": "--boom", "PYTEST_PLUGINS": "nope", "PYTHONOPTIMIZE": "2", "PYTHONWARNINGS": "error"}
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "penstock.conformance",
-        "run",
-        "--bridge",
-        "mine:Mine",
-        "--require",
-        "R-NX",
-        "--json",
-    ]
-    done = subprocess.run(
-        command, cwd=tmp_path, env={**os.environ, **hostile}, capture_output=True, text=True, timeout=100
-    )
-    assert done.returncode == 0, done.stderr + done.stdout[-3000:]
-    assert json.loads(done.stdout)["runs"][0]["implementation"]["name"] == "reference"
-    assert sorted(os.listdir(tmp_path)) == before
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from support import SPEECH
 
 BY_HAND = by_hand()
 BY_CHANCE = [by_chance(seed) for seed in range(24)]
-DROPPING = [by_chance(seed, policies=("drop_oldest", "drop_newest", "latest", "block")) for seed in range(100, 112)]
+DROPPING = [by_chance(seed, policies=("drop_oldest", "drop_newest", "latest", "block")) for seed in range(100, 109)]
 
 
 @pytest.fixture(autouse=True)

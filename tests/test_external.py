@@ -498,3 +498,46 @@ def test_a_command_can_not_run_what_only_a_program_can_feed(tmp_path):
     assert 'i_mic(["mic"])' in drawn
     assert "n_b --> o_text" in drawn
     assert os.path.exists(path)
+
+
+@pytest.mark.parametrize("how", ["fail", "abort"])
+@pytest.mark.parametrize("call", ["wait", "drain", "stop", "end"])
+async def test_who_waits_for_the_end_is_told_that_it_does_not_come(call, how):
+    """A task outside the block that waits for the end of a run that fails, or is aborted, does not wait for ever."""
+    told = []
+
+    async def slow_failure(data):
+        await gate.wait()
+        raise ValueError("now")
+
+    async def ask(run):
+        try:
+            calls = {"wait": run.wait, "drain": run.drain, "stop": run.stop, "end": lambda: run.end("in")}
+            told.append(await calls[call]())
+        except (RunEnded, NodeExecution) as error:
+            told.append(type(error))
+
+    gate = trio.Event()
+    async with trio.open_nursery() as nursery:
+        try:
+            async with through(slow_failure, capacity=1).open(RunOptions(grace_s=1e9)) as run:
+                await run.send("in", 1)
+                if call == "end":
+                    nursery.start_soon(ask_quietly, run)
+                nursery.start_soon(ask, run)
+                await settled()
+                if how == "fail":
+                    gate.set()
+                    await trio.sleep_forever()
+                run.abort()
+                await trio.sleep_forever()
+        except NodeExecution:
+            pass
+    assert told == [{"stop": False, "end": None}.get(call, NodeExecution if how == "fail" else RunEnded)]
+
+
+async def ask_quietly(run):
+    try:
+        await run.send("in", 2)
+    except (RunEnded, NodeExecution):
+        pass

@@ -12,7 +12,7 @@ from support import MORE, NODES, manifest
 import penstock
 from penstock.engine.edge import EdgeFailed, LocalEdge
 from penstock.engine.problems import PipelineInvalid
-from penstock.executors.contract import RuntimeData
+from penstock.executors.contract import NodeExecution, RuntimeData
 
 COUNT = 300
 CAPACITY = 4
@@ -32,11 +32,11 @@ def ledger(run, name="in.out -> hold.in"):
     return edge
 
 
-def held_up(tmp_path, source, sink, policy, *, from_manifest, capacity=None):
+def held_up(tmp_path, source, sink, policy, *, from_manifest, capacity=None, max_age_s=None):
     """A source, an edge with a policy, and a node that works only once there is a file; then all into a list."""
     gate, kept = tmp_path / "gate", []
     if from_manifest:
-        size = f", capacity: {capacity}" if capacity else ""
+        size = (f", capacity: {capacity}" if capacity else "") + (f", max_age: {max_age_s}" if max_age_s else "")
         thread = str(sink == "native").lower()
         text = f"""
             nodes:
@@ -47,6 +47,7 @@ def held_up(tmp_path, source, sink, policy, *, from_manifest, capacity=None):
         pipeline = penstock.load(manifest(tmp_path, text))
     else:
         size = {"capacity": capacity} if capacity else {}
+        size |= {"max_age_s": max_age_s} if max_age_s else {}
         pipeline = penstock.Pipeline().add("in", f"{NODES}:Numbers", {"count": COUNT}, executor=source)
         pipeline.add("hold", f"{NODES}:Hold", {"path": str(gate)}, executor=sink, thread=sink == "native")
         pipeline.connect("in -> hold", policy=policy, **size)
@@ -100,6 +101,53 @@ async def test_who_blocks_loses_nothing(tmp_path, source, sink):
     edge = await run_until(pipeline, gate, lambda edge: edge.in_flight == CAPACITY)
     assert kept == list(range(COUNT))
     assert (edge.sent, edge.received, edge.dropped) == (COUNT, COUNT, 0)
+
+
+@PLACES
+async def test_a_full_edge_fails_its_sender_at_once(tmp_path, source, sink):
+    """error: the run fails where the datum did not fit, and says which edge, how full it was, and what helps."""
+    pipeline, gate, kept = held_up(tmp_path, source, sink, "error", from_manifest=source != sink, capacity=CAPACITY)
+    with pytest.raises(NodeExecution) as caught:
+        async with pipeline.open() as run:
+            try:
+                with trio.fail_after(30):
+                    await run.wait()
+            finally:
+                gate.touch()  # for a thread, which a run that has failed leaves behind
+    said = str(caught.value)
+    assert re.match(r"node 'in': .*edge in.out -> hold.in: no room: 4 of 4 data and \d+ of 16777216 bytes", said), said
+    assert "capacity" in said
+    edge = ledger(run)
+    assert (edge.sent, edge.dropped) == (CAPACITY, 0), "what did not fit was not sent"
+    assert (run.report().outcome, kept) == ("failed", list(range(len(kept))))
+
+
+@PLACES
+async def test_an_edge_that_may_fail_and_need_not_is_like_any_other(tmp_path, source, sink):
+    """error: where there is room nothing is lost."""
+    pipeline, gate, kept = held_up(tmp_path, source, sink, "error", from_manifest=source == sink, capacity=COUNT)
+    edge = await run_until(pipeline, gate, lambda edge: edge.sent == COUNT)
+    assert kept == list(range(COUNT))
+    assert (edge.sent, edge.received, edge.dropped) == (COUNT, COUNT, 0)
+
+
+@PLACES
+@pytest.mark.parametrize("policy", ["block", "drop_oldest"])
+async def test_what_has_waited_for_too_long_is_dropped(tmp_path, source, sink, policy):
+    """max_age: the datum in hand when the edge filled up, and nothing that waited behind it; all of it is counted."""
+    pipeline, gate, kept = held_up(
+        tmp_path, source, sink, policy, from_manifest=source == sink, capacity=COUNT, max_age_s=0.2
+    )
+    async with pipeline.open() as run:
+        with trio.fail_after(30):
+            while ledger(run).sent < COUNT:
+                await trio.sleep(0.002)
+        await trio.sleep(0.4)
+        gate.touch()
+        await run.wait()
+    edge = ledger(run)
+    assert kept in ([0], []), "the first one may have been old before its node was there"
+    assert (edge.sent, edge.received, edge.dropped, edge.in_flight) == (COUNT, len(kept), COUNT - len(kept), 0)
 
 
 @pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest", "latest"])
@@ -160,9 +208,12 @@ edges:
         ("policy: latest, timeout: 2", ["timeout is for edges that block", "latest"]),
         ("policy: drop_oldest, timeout: 2", ["timeout is for edges that block", "drop_oldest"]),
         ("policy: drop_newest, timeout: 2", ["timeout is for edges that block", "drop_newest"]),
+        ("policy: error, timeout: 2", ["timeout is for edges that block", "error"]),
         ("policy: latest, capacity: 8", ["latest keeps one datum", "drop_oldest"]),
         ("policy: latest, capacity: 64", ["latest keeps one datum", "drop_oldest"]),
         ("capacity: 65536", ["capacity", "65535"]),
+        ("max_age: 0", ["max_age is a number of seconds above 0"]),
+        ("max_age: soon", ["`max_age` is a number of seconds", "'soon'"]),
     ],
 )
 def test_a_policy_that_can_not_be_is_a_problem_at_its_line(tmp_path, said, fragments):

@@ -232,7 +232,7 @@ class _RecordingHeader:
         return HEADER.unpack_from(getattr(view, "real", view), at)
 
 
-_PAIRS = ("SENT_BYTES", "RECEIVED")
+_PAIRS = ("SENT_BYTES", "RECEIVED", "DISCARDED")
 _NAMES = {value: name for name, value in vars(Word).items() if isinstance(value, int) and name not in _PAIRS}
 
 
@@ -241,7 +241,7 @@ def name_of(index: int) -> str:
     for pair in _PAIRS:
         if index - getattr(Word, pair) in {0, 1}:
             return pair
-    return _NAMES[index]
+    return _NAMES[index] if index <= Word.GROWN_AT else "GROWN_AT"
 
 
 def _arena_word(index: int) -> str:

@@ -133,6 +133,20 @@ async def check_sessions_survive(lab: Lab) -> None:
                 equal(back.session_id, session, f"session_id of {datum.data_type} after the round trip")
 
 
+@check("R-CV-11")
+async def check_a_message_keeps_the_session_of_its_datum(lab: Lab) -> None:
+    """Text and JSON need no channel: those of another session may be refused, but do not become the converter's."""
+    async with lab.converter() as converter:
+        for datum in (lab.data.text(), lab.data.json()):
+            datum.session_id = f"elsewhere-{lab.data.nonce()}"
+            try:
+                back = await converter.round_trip(datum)
+            except ConversionError as error:
+                lab.around.note(f"{datum.data_type} of another session is refused: {error}")
+            else:
+                equal(back.session_id, datum.session_id, f"session_id of {datum.data_type} of another session")
+
+
 @check("R-CV-12")
 async def check_timestamps_survive(lab: Lab) -> None:
     async with lab.converter() as converter:

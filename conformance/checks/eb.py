@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 from typing import Any
@@ -151,7 +152,7 @@ async def check_the_input_is_left_alone(lab: Lab) -> None:
 def _copy(datum: RuntimeData) -> RuntimeData:
     return RuntimeData(
         datum.data_type, bytes(datum.payload), datum.session_id, datum.timestamp_ns, datum.dtype, datum.shape,
-        datum.sample_rate, datum.channels, dict(datum.meta),
+        datum.sample_rate, datum.channels, copy.deepcopy(dict(datum.meta)),
     )  # fmt: skip
 
 

@@ -113,7 +113,11 @@ async def check_cycles_do_not_accumulate(lab: Lab) -> None:
         counts.append((await lab.ledger()).counts())
     for name in counts[0]:
         row = [count[name] for count in counts]
-        expect(not row[0] < row[1] < row[2], f"the number of {name} does not grow over 30 cycles", f"{row}")
+        expect(
+            not row[0] < row[1] < row[2],
+            f"the number of {name} does not grow over 30 cycles",
+            f"{row[0]}, {row[1]}, {row[2]}, after each 10",
+        )
 
 
 @check("R-LK-06")

@@ -67,7 +67,7 @@ async def check_the_call_after_an_error_works(lab: Lab) -> None:
     async with lab.bridge(NATIVE) as bridge:
         node, other = await lab.node(bridge, "fail"), await lab.node(bridge, "affine")
         datum = next(lab.some_data())
-        for _ in range(3):
+        for _ in range(12):
             await raised(NodeExecution, node(lab.data.json()), "execute of a node that raises")
             if lab.claims.params_at_execute:
                 await node.ask(params={"fine": True})

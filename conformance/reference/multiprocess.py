@@ -13,6 +13,7 @@ from typing import Any
 
 import trio
 
+from penstock.conformance.importing import own_environment
 from penstock.conformance.reference.native import checked
 from penstock.conformance.reference.wire import INLINE_BYTES, SPACE, Frames, describe, restore, shared
 from penstock.executors.contract import (
@@ -64,8 +65,9 @@ class WorkerProcess:
         with theirs:
             os.set_inheritable(theirs.fileno(), True)
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "penstock.conformance.reference.worker", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "penstock.conformance.reference.worker", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
+                env=own_environment(),
                 pass_fds=(theirs.fileno(),),
             )
         self._frames = Frames()

@@ -17,7 +17,7 @@ __all__ = ["page"]
 _SIGNS = {
     Verdict.PASS: "✓",
     Verdict.FAIL: "✗",
-    Verdict.HANG: "⧗",
+    Verdict.HANG: "∞",
     Verdict.CRASH: "✗",
     Verdict.ERROR: "!",
     Verdict.DEVIATION: "~",
@@ -28,6 +28,8 @@ _SIGNS = {
     Verdict.NOT_SELECTED: " ",
 }
 
+_FILTER = '<label><input type="checkbox" id="only"> only what did not pass</label>'
+
 
 def page(verdicts: Sequence[RunVerdict], seed: int) -> str:
     """The whole page."""
@@ -35,9 +37,11 @@ def page(verdicts: Sequence[RunVerdict], seed: int) -> str:
     body = [
         f"<h1>{title}</h1>",
         f'<p class="dim">contract {CONTRACT}, seed {seed}. Rows open and say what was expected and what was seen.</p>',
-        '<div class="cards">' + "".join(_card(verdict) for verdict in verdicts) + "</div>",
-        _columns(verdicts),
-        '<p class="filter"><label><input type="checkbox" id="only"> only what did not pass</label></p>',
+        '<div class="cards">'
+        + "".join(_card(verdict, nth, several=len(verdicts) > 1) for nth, verdict in enumerate(verdicts, 1))
+        + "</div>",
+        _failing(verdicts),
+        f'<p class="filter">{_columns(verdicts)}{_FILTER}</p>',
         *(_area(area, verdicts, seed) for area in AREAS),
         _figures(verdicts),
         *(_claims(verdict) for verdict in verdicts if verdict.run.about),
@@ -53,15 +57,40 @@ def _columns(verdicts: Sequence[RunVerdict]) -> str:
     """Which column is which, where there are several."""
     if len(verdicts) < 2:
         return ""
-    names = ", ".join(escape(verdict.run.name) for verdict in verdicts)
-    return f'<p class="dim">The columns below, from left to right: {names}.</p>'
+    names = (f'<span class="nth">{nth}</span> {escape(verdict.run.name)}' for nth, verdict in enumerate(verdicts, 1))
+    return "".join(f'<span class="column">{name}</span>' for name in names)
 
 
-def _card(verdict: RunVerdict) -> str:
+def _failing(verdicts: Sequence[RunVerdict]) -> str:
+    """What failed, root causes first, each a link to its row."""
+    parts = []
+    for verdict in verdicts:
+        items = "".join(_failed(item) for item in verdict.failures)
+        if items:
+            whose = f" of {escape(verdict.run.name)}" if len(verdicts) > 1 else ""
+            parts.append(f'<h2>What fails{whose}</h2><ul class="failing">{items}</ul>')
+    return "".join(parts)
+
+
+def _failed(item: Judged) -> str:
+    name = item.requirement.id
+    seen = f"expected {item.worst.expected}; actual: {item.worst.actual}" if item.worst else ""
+    why = f"follows from {item.follows}" if item.follows else seen
+    mark = f'<span class="mark {item.verdict.value.lower()}">{_SIGNS[item.verdict]}</span>'
+    head = f'<a href="#{name}">{mark}<code>{name}</code><span class="say">{_code(item.requirement.sentence)}'
+    return f"<li{' class=follows' if item.follows else ''}>{head}<small>{escape(_cut(why))}</small></span></a></li>"
+
+
+def _cut(text: str, most: int = 220) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _card(verdict: RunVerdict, nth: int, *, several: bool) -> str:
     run = verdict.run
     state = "good" if verdict.conformant else "bad" if verdict.failures or run.problem else "open"
     said = {"good": "conformant", "bad": "not conformant", "open": "not shown to be conformant"}[state]
-    name = f"{escape(run.name)} <small>{escape(str(run.about.get('version', '')))}</small>"
+    name = f'<span class="nth">{nth}</span> ' if several else ""
+    name += f"{escape(run.name)} <small>{escape(str(run.about.get('version', '')))}</small>"
     rows = "".join(
         f"<tr><th>{profile.profile.value}</th><td>{_bar(profile.must_pass, profile.must_total)}</td>"
         f"<td>{escape(profile_line(profile))}</td></tr>"
@@ -105,7 +134,7 @@ def _row(judged: Sequence[Judged], verdicts: Sequence[RunVerdict], seed: int) ->
     )
     basis = "; ".join(quoted(requirement)) or "decisions of the errata"
     about = f'<p class="dim">{escape(requirement.basis)}: {escape(basis)}. {escape(requirement.kind.value)}.</p>'
-    start = f'<details class="{"calm" if calm else "loud"}"{opened}><summary>{head}</summary>'
+    start = f'<details id="{requirement.id}" class="{"calm" if calm else "loud"}"{opened}><summary>{head}</summary>'
     return f'{start}<div class="in">{about}{details}</div></details>'
 
 

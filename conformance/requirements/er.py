@@ -14,6 +14,7 @@ REQUIREMENTS = (
         basis="L445-478 D-02",
         kind=Kind.DETERMINISTIC,
         how="table",
+        after=("R-NX-02", "R-MX-09"),
         causes=("error classes of one's own, without `classify` in the adapter",),
     ),
     Requirement(
@@ -23,6 +24,7 @@ REQUIREMENTS = (
         basis="L446-477 D-41",
         kind=Kind.DETERMINISTIC,
         how="regex table",
+        after=("R-NX-01", "R-BP-07"),
         causes=("messages of one's own",),
     ),
     Requirement(
@@ -43,6 +45,7 @@ REQUIREMENTS = (
         "NodeExecution has the fields node_id and message",
         basis="L70-73",
         kind=Kind.DETERMINISTIC,
+        after=("R-NX-02", "R-MX-09"),
         causes=("only a text is given",),
     ),
     Requirement(
@@ -62,7 +65,7 @@ REQUIREMENTS = (
         basis="L491",
         kind=Kind.DETERMINISTIC,
         how="affine afterwards",
-        after=("R-EB-03",),
+        after=("R-NX-02", "R-MX-09", "R-EB-03"),
         causes=(
             "a lock is not released on an error path",
             "the worker ends with the error",
@@ -74,7 +77,7 @@ REQUIREMENTS = (
         "Every error arrives within the liveness bound",
         basis="L491 D-20",
         kind=Kind.TIMING,
-        after=("R-EB-03",),
+        after=("R-NX-02", "R-MX-09", "R-EB-03"),
         causes=("a wait without a deadline or a supervisor",),
     ),
 )

@@ -62,7 +62,7 @@ REQUIREMENTS = (
         basis="L92-95",
         kind=Kind.DETERMINISTIC,
         how="unknown id",
-        after=("R-EB-03",),
+        after=("R-EB-12", "R-EB-03"),
         causes=("a KeyError for an unknown id",),
     ),
     Requirement(
@@ -80,7 +80,7 @@ REQUIREMENTS = (
         basis="L65-78",
         kind=Kind.DETERMINISTIC,
         how="fail → affine",
-        after=("R-EB-03",),
+        after=("R-NX-02", "R-EB-03"),
         causes=(
             "a lock is not released when a node raises",
             "the node is dropped after an error",

@@ -58,6 +58,23 @@ class Chunk(Node):
         self._parts, self._waiting = [], 0
         return self._piece(rest)
 
+    def snapshot(self) -> dict[str, Any]:
+        """What it holds back, and where it is."""
+        return {
+            "parts": list(self._parts),
+            "given": self._given,
+            "session_id": self._session_id,
+            "format": [self._lock.sample_rate, self._lock.channels],
+            "clock": self._clock.offsets,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._parts, self._given, self._session_id = state["parts"], state["given"], state["session_id"]
+        self._waiting = sum(part.size for part in self._parts)
+        self._lock.sample_rate, self._lock.channels = state["format"]
+        self._clock = StreamClock(state["clock"])
+
     def _length(self, sample_rate: int) -> int:
         return self._samples or max(1, round(self._ms * sample_rate / 1000))
 

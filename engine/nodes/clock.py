@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Sequence
 
 from penstock.executors.contract import AudioBuffer, Validation
 
@@ -24,8 +25,14 @@ class StreamClock:
     than 1 ms: then data was lost or paused before, and what follows keeps to the new stamp.
     """
 
-    def __init__(self) -> None:
-        self._offsets: deque[tuple[int, int]] = deque()  # (valid from this elapsed time, stamp minus elapsed), in ns
+    def __init__(self, offsets: Iterable[Sequence[int]] = ()) -> None:
+        """Begin, or go on with the `offsets` of another clock."""
+        self._offsets = deque((elapsed_ns, offset) for elapsed_ns, offset in offsets)
+
+    @property
+    def offsets(self) -> list[tuple[int, int]]:
+        """(valid from this elapsed time, stamp minus elapsed), in ns."""
+        return list(self._offsets)
 
     def observe(self, elapsed_ns: int, timestamp_ns: int) -> None:
         """The sample `elapsed_ns` into the stream carries this stamp."""

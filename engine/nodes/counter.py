@@ -20,6 +20,7 @@ class Counter(Node):
         period_s: from one to the next; 0 does not wait.
     """
 
+    stateless = True
     inputs: ClassVar[Mapping[str, str]] = {}
     outputs: ClassVar[Mapping[str, str]] = {"out": "json"}
 

@@ -19,6 +19,7 @@ _MOST_DB = 200.0
 class Gain(Node):
     """Multiplies by `gain_db` decibels, as float32; nothing is clipped (`wav_sink` clips where it must)."""
 
+    stateless = True
     inputs: ClassVar[Mapping[str, str]] = {"in": "audio"}
     outputs: ClassVar[Mapping[str, str]] = {"out": "audio"}
 

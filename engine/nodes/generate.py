@@ -23,6 +23,7 @@ _PINK_ROWS = 16
 class _Generator(Node):
     """A source of `duration_s` seconds; a subclass makes the frames. It runs as fast as its readers let it."""
 
+    stateless = True
     inputs: ClassVar[Mapping[str, str]] = {}
     outputs: ClassVar[Mapping[str, str]] = {"out": "audio"}
 

@@ -14,6 +14,7 @@ __all__ = ["JsonSource", "TextSource"]
 
 
 class _Lines(Node):
+    stateless = True
     inputs: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, *, path: Path) -> None:

@@ -23,6 +23,8 @@ class Log(Node):
         max_chars: text and JSON are shown up to this length.
     """
 
+    stateless = True
+
     def __init__(
         self, *, level: Literal["debug", "info", "warning"] = "info", every: int = 1, max_chars: int = 200
     ) -> None:

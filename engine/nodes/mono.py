@@ -14,6 +14,7 @@ __all__ = ["Mono"]
 class Mono(Node):
     """The mean of the channels, as float32; mono float32 passes unchanged."""
 
+    stateless = True
     inputs: ClassVar[Mapping[str, str]] = {"in": "audio"}
     outputs: ClassVar[Mapping[str, str]] = {"out": "audio"}
 

@@ -16,6 +16,8 @@ class RateLimit(Node):
     The pace does not drift: a datum that the machine let go late does not delay those behind it (up to 0.1 s).
     """
 
+    stateless = True
+
     def __init__(self, *, per_s: float, burst: int = 1) -> None:
         self._period_s = 1 / above_zero("per_s", per_s)
         at_least("burst", burst, 1)

@@ -33,6 +33,7 @@ class WavSource(Node):
         chunk_ms: length of a datum; the last may be shorter.
     """
 
+    stateless = True
     inputs: ClassVar[Mapping[str, str]] = {}
     outputs: ClassVar[Mapping[str, str]] = {"out": "audio"}
 

@@ -59,6 +59,12 @@ class Node:
     outputs: ClassVar[Mapping[str, str]] = {"out": "any"}
     """Output ports, likewise. What `process` returns goes to the first; `ctx.emit` reaches each."""
 
+    stateless: ClassVar[bool] = False
+    """Whether the outputs depend on nothing but the datum in hand (of a source: whether it gives the same stream each
+    time). Then a worker that crashes is replaced, and nobody notices. So is one with `snapshot()`, which returns the
+    node's state between two data (numbers, texts, bytes, arrays, `RuntimeData`, lists and dicts), and `restore(state)`.
+    """
+
     def initialize(self, ctx: NodeContext) -> Any:
         """Get ready: load the model, open the file. May be `async`."""
 

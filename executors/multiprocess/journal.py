@@ -1,9 +1,10 @@
-"""What a successor has to know of a worker that dies: which inputs it had taken, and what it had published by then.
+"""What a successor has to know of a worker that dies: what it had begun, and what it had published by then.
 
 Every output edge numbers what was *decided* on it: published, or dropped for want of room. The journal notes those
-numbers (*bases*) at a moment to which the node can be brought back. A successor goes there, takes the same inputs in
-the same order, and keeps back as many outputs of each edge as were decided since: so every output is published exactly
-once, if the node is a deterministic function of its inputs. `replay` sees whether it was.
+numbers (*bases*) at a moment to which the node can be brought back. A successor goes there, does the same things in the
+same order (inputs, the ends of inputs, the flush), and keeps back as many outputs of each edge as were decided since:
+so every output is published exactly once, if the node is a deterministic function of its inputs. `replay` sees whether
+it was.
 
 A stateless node can be brought back to the beginning of each input, so the note is that input and the bases before it.
 No flag says that a note is complete: the input is acknowledged after its outputs, so a note that a death has cut off
@@ -11,14 +12,15 @@ belongs to an input that is done with, or to one of which nothing was published.
 
 A node with `snapshot` and `restore` is brought back to its last commit: a snapshot, the inputs' positions and the
 bases, written where the last commit is not, and then made the active one by a single store. Inputs are acknowledged up
-to a commit only; the order in which they were taken since is in the log, as it decides what a merge gives.
+to a commit only; what was begun since is in the log, as the order of its inputs decides what a merge gives, and as what
+was too old or interrupted was not given to the node.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
 from penstock.executors.multiprocess.page import LONGEST_LOG, Page, PageWord
 from penstock.executors.state import decode_state, encode_state
@@ -27,19 +29,33 @@ from penstock.shm.errors import CorruptSegment
 from penstock.shm.fence import fence_stores
 from penstock.shm.ring import Policy
 
-__all__ = ["ENDED", "FLUSH", "Journal", "SnapshotJournal", "StatelessJournal", "last_taken"]
+__all__ = ["END", "FLUSH", "MOST_INPUTS", "Journal", "SnapshotJournal", "StatelessJournal", "Step", "last_begun"]
 
+MOST_INPUTS: Final = 60
+"""Of a node with a journal."""
+END: Final = 128
+"""`END + port` stands for the end of an input port, where else the number of an input edge stands."""
 FLUSH: Final = 255
-"""Stands for the end of all inputs, where else the number of an input stands."""
-ENDED: Final = 128
-"""Added to the number of an input: the node was told that its port has ended."""
 _MOST_LEASES: Final = 8
 """Payloads read in place that may wait for a commit: a reader with many is given copies."""
 _IN_HAND: Final = PageWord.IN_HAND
+_ENDS: Final = PageWord.ENDS
+
+
+class Step(NamedTuple):
+    """Something that a worker begins.
+
+    Attributes:
+        number: of an input edge, `END + port`, or `FLUSH`.
+        sequence: of the record, where it is one.
+    """
+
+    number: int
+    sequence: int
 
 
 class Journal(Protocol):
-    """Notes what is taken, and acknowledges it when a successor needs it no more."""
+    """Notes what is begun, and acknowledges what a successor does not need any more."""
 
     @property
     def repeated(self) -> list[int]:
@@ -51,12 +67,16 @@ class Journal(Protocol):
         """Whether something was done that is not acknowledged."""
         ...
 
-    def order(self) -> Iterator[int]:
-        """Of a successor: the inputs that were taken since, in their order; `FLUSH` for their end."""
+    def steps(self) -> list[Step]:
+        """Of a successor: what was begun since, in its order; to be done again before anything else."""
+        ...
+
+    def has_ended(self, port: int) -> bool:
+        """Whether the node has been told, and for good, that an input port has ended."""
         ...
 
     def begin(self, number: int, sequence: int) -> None:
-        """The node is about to get a datum of an input."""
+        """The node is about to get a datum of an input edge, or to hear of an end."""
         ...
 
     def done(self, number: int, nbytes: int) -> None:
@@ -87,12 +107,17 @@ class StatelessJournal:
         if self._in_hand is not None or not inputs:  # a source begins again at its beginning
             self.repeated = _since(outputs, self._words[self._at : self._at + len(outputs)])
 
-    def order(self) -> Iterator[int]:
-        if self._in_hand is not None:
-            yield self._in_hand
+    def steps(self) -> list[Step]:
+        return [] if self._in_hand is None else [self._in_hand]
+
+    def has_ended(self, port: int) -> bool:
+        return bool(self._words[_ENDS] >> port & 1)
 
     def begin(self, number: int, sequence: int) -> None:
         words = self._words
+        if self._in_hand is not None:  # it is noted, with the bases before the first of its outputs
+            self._in_hand = None
+            return
         if self._only is not None:
             words[self._at] = self._only.head
         else:
@@ -103,22 +128,24 @@ class StatelessJournal:
 
     def done(self, number: int, nbytes: int) -> None:
         del nbytes
-        self._acknowledge[number]()
+        if number < END:
+            self._acknowledge[number]()
+        elif number != FLUSH:
+            self._words[_ENDS] |= 1 << (number - END)
 
     def settle(self) -> bool:
         return False
 
-    def _found(self) -> int | None:
-        """The input that was in hand."""
-        noted = last_taken(self._words)
-        if noted is None:
-            return None
-        number, sequence = noted
-        if number == FLUSH:
-            return FLUSH
-        if number >= len(self._inputs):
-            raise CorruptSegment(f"the journal has taken from input {number} of {len(self._inputs)}")
-        return number if self._inputs[number].ring.acknowledged <= sequence else None
+    def _found(self) -> Step | None:
+        """What was in hand."""
+        step = last_begun(self._words)
+        if step is None or step.number == FLUSH:
+            return step
+        if step.number >= END:
+            return None if self.has_ended(step.number - END) else step
+        if step.number >= len(self._inputs):
+            raise CorruptSegment(f"the journal has taken from input {step.number} of {len(self._inputs)}")
+        return step if self._inputs[step.number].ring.acknowledged <= step.sequence else None
 
 
 class SnapshotJournal:
@@ -159,7 +186,9 @@ class SnapshotJournal:
         self._bring_up(self._words[commit.positions : commit.positions + len(inputs)])
         bases = self._words[commit.bases : commit.bases + len(outputs)]
         self.repeated: list[int] = _since(outputs, bases)
-        self._taken = list(self._log[: min(self._words[self._log_count], LONGEST_LOG)])
+        self._ends = self._words[commit.ends]
+        begun = self._log[: min(self._words[self._log_count], LONGEST_LOG)]
+        self._again = [_step(word) for word in begun]
         self._noted = 0
 
     @property
@@ -172,33 +201,42 @@ class SnapshotJournal:
         nbytes = self._words[self._page.commits[self._active].blob_bytes]
         return decode_state(_read(self._blobs[self._active], nbytes)) if nbytes else None
 
-    def order(self) -> Iterator[int]:
-        for number in self._taken:
-            if number != FLUSH and number & ~ENDED >= len(self._inputs):
-                raise CorruptSegment(f"the journal has taken from input {number} of {len(self._inputs)}")
-            yield number
-        self._taken.clear()
+    def steps(self) -> list[Step]:
+        for step in self._again:
+            if step.number < END and step.number >= len(self._inputs):
+                raise CorruptSegment(f"the journal has taken from input {step.number} of {len(self._inputs)}")
+        return self._again
+
+    def has_ended(self, port: int) -> bool:
+        return bool(self._ends >> port & 1)
 
     def begin(self, number: int, sequence: int) -> None:
         words, noted = self._words, self._noted
-        self._log[noted] = number
         self._noted = noted + 1
-        fence_stores()
-        if noted >= len(self._taken):  # else a predecessor has noted it
+        word = (sequence + 1) << 8 | number
+        if noted >= len(self._again):  # else a predecessor has noted it
+            self._log[noted] = word
+            fence_stores()
             words[self._log_count] = noted + 1
-        words[_IN_HAND] = (sequence + 1) << 8 | number
+        words[_IN_HAND] = word
 
     def done(self, number: int, nbytes: int) -> None:
         self._words[_IN_HAND] = 0
+        if number >= END:
+            if number != FLUSH:
+                self._ends |= 1 << (number - END)
+            return
         self._count[number] += 1
         self._bytes[number] += nbytes
         most, most_bytes = self._room[number]
+        if self._noted < len(self._again):
+            return  # what comes again is settled as a whole
         if (
             self._count[number] >= most
             or self._bytes[number] >= most_bytes
-            or self._noted >= LONGEST_LOG - 1
+            or self._noted >= LONGEST_LOG - 2  # an end of an input and a flush may follow without one
             or self._inputs[number].held >= _MOST_LEASES
-        ) and self._noted >= len(self._taken):
+        ):
             self.settle()
 
     def settle(self) -> bool:
@@ -212,11 +250,13 @@ class SnapshotJournal:
             words[at] = receiver.ring.next
         for at, end in enumerate(self._outputs, commit.bases):
             words[at] = end.ring.decided
+        words[commit.ends] = self._ends
         words[commit.log_count] = 0
         fence_stores()
         words[PageWord.ACTIVE] = self._active = other
         self._log, self._log_count = commit.log, commit.log_count
         self._noted = 0
+        self._again = []
         for number, receiver in enumerate(self._inputs):
             for _ in range(self._count[number]):
                 receiver.acknowledge()
@@ -267,7 +307,11 @@ def _read(file: int, nbytes: int) -> bytes:
     return b"".join(parts)
 
 
-def last_taken(words: memoryview) -> tuple[int, int] | None:
-    """(number, sequence) of the input that a worker began last, as its page says; None where it is done with."""
-    noted = words[_IN_HAND]
-    return (noted & 0xFF, (noted >> 8) - 1) if noted else None
+def last_begun(words: memoryview) -> Step | None:
+    """What a worker began last, as its page says; None where it is done with."""
+    word = words[_IN_HAND]
+    return _step(word) if word else None
+
+
+def _step(word: int) -> Step:
+    return Step(word & 0xFF, (word >> 8) - 1)

@@ -13,7 +13,7 @@ import trio
 
 from penstock.executors.contract import NodeExecution, ServiceError
 from penstock.executors.multiprocess.delivery import Delivery, DeliveryMode
-from penstock.executors.multiprocess.journal import FLUSH, last_taken
+from penstock.executors.multiprocess.journal import END, Step, last_begun
 from penstock.executors.multiprocess.launch import Launch
 from penstock.executors.multiprocess.messages import JournalSpec
 from penstock.executors.multiprocess.page import Page
@@ -43,17 +43,19 @@ class Lives:
 
 @dataclass(frozen=True, slots=True)
 class _InHand:
-    """The input that a process had in hand when it died.
+    """What a process had begun when it died.
 
     Attributes:
-        number: which input, or `FLUSH`.
-        sequence: of its edge.
+        step: which datum, or end.
         published: whether outputs of it were.
     """
 
-    number: int
-    sequence: int
+    step: Step
     published: bool
+
+    @property
+    def is_datum(self) -> bool:
+        return self.step.number < END
 
 
 class Worker:
@@ -75,8 +77,8 @@ class Worker:
         self._blobs: tuple[int, int] | None = None
         if delivery.snapshots and delivery.mode is DeliveryMode.REPLAY:
             self._blobs = (_new_file(), _new_file())
-        self._set_aside: list[tuple[int, int]] = []
-        self._deaths: Counter[tuple[int, int]] = Counter()
+        self._set_aside: list[Step] = []
+        self._deaths: Counter[Step] = Counter()
         self._restarted_at: deque[float] = deque()
         self._idle_deaths = 0
         self._progress = 0
@@ -207,16 +209,17 @@ class Worker:
         return None
 
     def _judge_datum(self, said: str, in_hand: _InHand) -> str | None:
-        key = (in_hand.number, in_hand.sequence)
-        self._deaths[key] += 1
+        self._deaths[in_hand.step] += 1
         most = self._delivery.max_redeliveries
-        if most is None or self._deaths[key] <= most:
+        if most is None or self._deaths[in_hand.step] <= most:
             self.lives.redelivered += 1
             return None
-        if self._delivery.sets_aside and in_hand.number != FLUSH:
+        if self._delivery.sets_aside and in_hand.is_datum:
             self._put_aside(in_hand)
             return None
-        what = "its flush" if in_hand.number == FLUSH else f"datum {in_hand.sequence} of edge {self._edge(in_hand)}"
+        number, sequence = in_hand.step
+        edges = self._launch.party.links_in
+        what = f"datum {sequence} of edge {edges[number].name}" if in_hand.is_datum else "the end of its inputs"
         return (
             f"{said}, as the {most} before it, with {what} in hand; `on_error: skip` or `dead_letter` sets such a "
             "datum aside, `max_redeliveries` is how often it is given to the node again"
@@ -250,27 +253,25 @@ class Worker:
 
     def _in_hand(self) -> _InHand | None:
         party, page = self._launch.party, self.page
-        noted = last_taken(page.words)
-        if noted is None:
+        step = last_begun(page.words)
+        if step is None:
             return None
-        number, sequence = noted
-        if number != FLUSH and (number >= len(party.links_in) or party.links_in[number].ring.acknowledged > sequence):
+        if step.number < END and (
+            step.number >= len(party.links_in) or party.links_in[step.number].ring.acknowledged > step.sequence
+        ):
             return None
         bases = page.words[page.in_hand_bases : page.in_hand_bases + len(party.links_out)]
         published = any(link.statistics().sent != base for link, base in zip(party.links_out, bases, strict=True))
-        return _InHand(number, sequence, published)
+        return _InHand(step, published)
 
     def _put_aside(self, in_hand: _InHand) -> None:
-        self._set_aside.append((in_hand.number, in_hand.sequence))
-        self.lives.set_aside += 1
+        self._set_aside.append(in_hand.step)
+        self.lives.set_aside += in_hand.is_datum
 
     def _count_lost_state(self) -> None:
         taken = sum(link.statistics().received for link in self._launch.party.links_in)
         self.lives.state_lost += taken - self._taken_before
         self._taken_before = taken
-
-    def _edge(self, in_hand: _InHand) -> str:
-        return self._launch.party.links_in[in_hand.number].name
 
 
 def _new_file() -> int:

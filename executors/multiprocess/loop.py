@@ -12,7 +12,7 @@ from penstock.executors.claim import claim_from
 from penstock.executors.codec import Codec
 from penstock.executors.contract import Json, NodeExecution, RuntimeData, ServiceError
 from penstock.executors.host import NodeHost, exactly_one, outputs, wants_nothing
-from penstock.executors.multiprocess.journal import ENDED, FLUSH, Journal, SnapshotJournal, StatelessJournal
+from penstock.executors.multiprocess.journal import END, FLUSH, Journal, SnapshotJournal, StatelessJournal
 from penstock.executors.multiprocess.messages import JournalSpec, LinkSpec, WorkerSpec
 from penstock.executors.multiprocess.outlets import Outlets, options_of, ring_of
 from penstock.executors.multiprocess.page import Page, PageWord
@@ -20,7 +20,7 @@ from penstock.executors.translate import contract_error, node_error
 from penstock.shm.arena import ArenaMap
 from penstock.shm.blocking import Receiver, wait_any
 from penstock.shm.doorbell import Doorbell
-from penstock.shm.errors import CorruptSegment, EndOfChannel, Interrupted, PeerLost, SharedMemoryError
+from penstock.shm.errors import EndOfChannel, Interrupted, PeerLost, SharedMemoryError
 from penstock.shm.patience import Patience
 from penstock.shm.record import Field, Kind, Record
 from penstock.shm.segment import Segment
@@ -81,7 +81,6 @@ class WorkerLoop:
         self._main_port = host.outputs[0] if host.outputs else ""
         self._answers: list[RuntimeData] | None = None
         self._portal: Portal | None = None
-        self._told: set[str] = set()  # ports whose end the node knows of
         self._set_aside = set(spec.journal.set_aside) if spec.journal is not None else ()
         self._stopping = threading.Event()
         self._interrupted = False
@@ -135,7 +134,8 @@ class WorkerLoop:
                 self._consume()
                 if self._journal is not None:
                     self._journal.begin(FLUSH, 0)
-            self._give(self._call(self.host.flush))
+            if not self._leaves_out(FLUSH, 0):
+                self._give(self._call(self.host.flush))
             self._outlets.check_repeats()
             self._outlets.end()
         if self._journal is not None:
@@ -148,15 +148,14 @@ class WorkerLoop:
         else:
             journal = SnapshotJournal(self._page, receivers, senders, spec.blobs, self._take_snapshot, spec.every)
             if journal.state is not None:
-                self._told = set(journal.state["ended"])
-                self._resolve(self.host.restore(journal.state["node"]))
+                self._resolve(self.host.restore(journal.state))
         if spec.succeeds:
             self._outlets.keep_back(journal.repeated)
         return journal
 
     def _take_snapshot(self) -> Any:
         try:
-            return {"node": self._resolve(self.host.snapshot()), "ended": sorted(self._told)}
+            return self._resolve(self.host.snapshot())
         except (Exception, SystemExit) as error:
             raise node_error(self.host.ctx.node_id, error) from error
 
@@ -164,25 +163,21 @@ class WorkerLoop:
         """Do again what a predecessor had begun and not settled."""
         if self._journal is None:
             return
-        for number in self._journal.order():
+        for number, sequence in self._journal.steps():
             if number == FLUSH:
                 return
-            if number & ENDED:
-                self._tell_end(self._inputs[number & ~ENDED])
-                continue
-            link = self._inputs[number]
-            record = link.receiver.take()
-            if record is None:
-                raise CorruptSegment(f"edge {link.spec.name}: an input that was taken is not there any more")
-            self._handle_noted(self._journal, link, record)
+            if number < END:
+                link = self._inputs[number]
+                self._handle_noted(self._journal, link, link.receiver.take_again(sequence))
+            else:
+                self._tell_of_end(number - END)
         self._outlets.check_repeats()
 
     def _handle_noted(self, journal: Journal, link: _Input, record: Record) -> None:
         """Handle a record so that a successor could do it again."""
         sequence, nbytes = record.header[_SEQUENCE], len(record.payload)
         journal.begin(link.number, sequence)
-        if self._set_aside and (link.number, sequence) in self._set_aside:
-            self._outlets.forget_repeats()
+        if self._leaves_out(link.number, sequence):
             del record
             journal.done(link.number, nbytes)
             journal.settle()
@@ -205,7 +200,7 @@ class WorkerLoop:
                     record = link.receiver.take()
                 except EndOfChannel:
                     links = [other for other in links if other is not link]
-                    self._see_end_of(link, links)
+                    self._see_end_of(link.port, links)
                     worked = True
                     continue
                 except PeerLost:
@@ -229,23 +224,28 @@ class WorkerLoop:
                     raise wants_nothing(self.host.ctx.node_id, [link.port or "" for link in links])
                 self._wait([link.receiver for link in waiting], patience)
 
-    def _see_end_of(self, link: _Input, links: list[_Input]) -> None:
+    def _see_end_of(self, port: str | None, links: list[_Input]) -> None:
         """Tell the node, if it wants to know, when the last edge into a port has ended."""
-        port = link.port
-        if self.host.ended is None or port is None or port in self._told or any(other.port == port for other in links):
-            return
-        self._tell_end(link)
-        if self._journal is not None:
-            self._journal.settle()
+        if self.host.ended is not None and port is not None and all(link.port != port for link in links):
+            self._tell_of_end(self.host.inputs.index(port))
 
-    def _tell_end(self, link: _Input) -> None:
-        """Tell the node that a port has ended, so that a successor would do it again at the same place."""
-        assert self.host.ended is not None
-        assert link.port is not None
-        if self._journal is not None:
-            self._journal.begin(ENDED | link.number, 0)
-        self._told.add(link.port)
-        self._give(self._call(self.host.ended, link.port))
+    def _tell_of_end(self, number: int) -> None:
+        ended, journal = self.host.ended, self._journal
+        assert ended is not None
+        if journal is None:
+            self._give(self._call(ended, self.host.inputs[number]))
+        elif not journal.has_ended(number):
+            journal.begin(END + number, 0)
+            if not self._leaves_out(END + number, 0):
+                self._give(self._call(ended, self.host.inputs[number]))
+            journal.done(END + number, 0)
+
+    def _leaves_out(self, number: int, sequence: int) -> bool:
+        """Whether a step is set aside; what a predecessor had published of it stays."""
+        if not self._set_aside or (number, sequence) not in self._set_aside:
+            return False
+        self._outlets.forget_repeats()
+        return True
 
     def _wait(self, receivers: list[Receiver], patience: Patience) -> None:
         """Wait for inputs. While there are none, nothing stays unsettled: a writer may wait for an empty edge."""

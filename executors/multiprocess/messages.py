@@ -29,6 +29,7 @@ class LinkSpec:
         peer_bell: descriptors of the other side's doorbell.
         lane, max_bytes: see `EdgeOptions`.
         timeout_s: how long a send may wait.
+        max_age_s: what was sent longer ago is discarded when it would be taken.
         wait: how it waits (see `penstock.shm.patience`).
         feedback: the engine may end it, when its writer has nothing to send.
     """
@@ -41,6 +42,7 @@ class LinkSpec:
     lane: int = 0
     max_bytes: int = 16 << 20
     timeout_s: float | None = None
+    max_age_s: float | None = None
     wait: WaitMode = "adaptive"
     feedback: bool = False
 

@@ -142,5 +142,10 @@ def ring_of(spec: LinkSpec) -> Ring:
 
 def options_of(spec: LinkSpec) -> EdgeOptions:
     return EdgeOptions(
-        name=spec.name, lane=spec.lane, max_bytes=spec.max_bytes, timeout_s=spec.timeout_s, wait=spec.wait
+        name=spec.name,
+        lane=spec.lane,
+        max_bytes=spec.max_bytes,
+        timeout_s=spec.timeout_s,
+        max_age_s=spec.max_age_s,
+        wait=spec.wait,
     )

@@ -3,9 +3,9 @@
 The page belongs to the engine, so it survives the worker. The words are the worker's, but for those of the engine;
 reading them costs the worker nothing. The journal (see `journal`) has a part of them:
 
-    IN_HAND, bases of IN_HAND, one for each output
-    ACTIVE, then two commits: LOG_COUNT, BLOB_BYTES, positions of the inputs, bases of the outputs
-    two logs, of a byte for each input that was taken since the commit
+    IN_HAND, bases of IN_HAND, one for each output, and ENDS
+    ACTIVE, then two commits: LOG_COUNT, BLOB_BYTES, ENDS, positions of the inputs, bases of the outputs
+    two logs, of a word for everything that was begun since the commit
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["LONGEST_LOG", "Page", "PageWord"]
 
 _MAGIC: Final = int.from_bytes(b"PSTKPAG1", "little")
 _JOURNAL: Final = 32
-LONGEST_LOG: Final = 4096
+LONGEST_LOG: Final = 1024
 """Inputs that may be taken between two commits."""
 
 
@@ -31,19 +31,20 @@ class PageWord:
     """Data given to the node, time in it, when it was given the last one (monotonic), data that were set aside."""
     CONTROL: Final = 16
     """Lines that the engine has sent since the start; the engine's."""
-    IN_HAND, ACTIVE = 24, 25
+    IN_HAND, ENDS, ACTIVE = 24, 25, 26
 
 
 class Commit:
     """Indices of the words of one of the two commits."""
 
-    __slots__ = ("bases", "blob_bytes", "log", "log_count", "positions")
+    __slots__ = ("bases", "blob_bytes", "ends", "log", "log_count", "positions")
 
     def __init__(self, at: int, inputs: int, log: memoryview) -> None:
         self.log_count: int = at
         self.blob_bytes: int = at + 1
-        self.positions: int = at + 2
-        self.bases: int = at + 2 + inputs
+        self.ends: int = at + 2
+        self.positions: int = at + 3
+        self.bases: int = at + 3 + inputs
         self.log: memoryview = log
 
 
@@ -71,17 +72,17 @@ class Page:
             raise CorruptSegment(f"segment {segment.name} is too small for {inputs} inputs and {outputs} outputs")
         self.in_hand_bases: int = _JOURNAL
         at = _JOURNAL + outputs
-        size = 2 + inputs + outputs
-        logs_at = (at + 2 * size) * 8
+        size = 3 + inputs + outputs
+        logs_at = at + 2 * size
         self.commits: tuple[Commit, Commit] = (
-            Commit(at, inputs, segment.view[logs_at : logs_at + LONGEST_LOG]),
-            Commit(at + size, inputs, segment.view[logs_at + LONGEST_LOG : logs_at + 2 * LONGEST_LOG]),
+            Commit(at, inputs, self.words[logs_at : logs_at + LONGEST_LOG]),
+            Commit(at + size, inputs, self.words[logs_at + LONGEST_LOG : logs_at + 2 * LONGEST_LOG]),
         )
 
     @staticmethod
     def bytes_for(inputs: int, outputs: int) -> int:
         """The size of the page of a worker with so many edges."""
-        return (_JOURNAL + outputs + 2 * (2 + inputs + outputs)) * 8 + 2 * LONGEST_LOG
+        return (_JOURNAL + outputs + 2 * (3 + inputs + outputs + LONGEST_LOG)) * 8
 
     @classmethod
     def format(cls, segment: Segment, inputs: int, outputs: int) -> Page:

@@ -72,6 +72,21 @@ class Link:
     def statistics(self) -> RingStatistics:
         return self.ring.statistics()
 
+    def grow(self) -> int:
+        """Let it hold twice as many data and bytes. The new capacity.
+
+        Raises:
+            GrowthRefused: it has grown as often as it may.
+            OutOfSharedMemory: there is no room for that in /dev/shm.
+        """
+        capacity = self.ring.grow()
+        self.writer.bell.ring()
+        return capacity
+
+    def interrupt(self) -> None:
+        """What nobody has taken yet is stale, and dropped when its reader comes to it."""
+        self.ring.interrupt()
+
     def _spec(self, port: str | None, peer: Party) -> LinkSpec:
         return LinkSpec(
             self.name,
@@ -82,6 +97,7 @@ class Link:
             self.options.lane,
             self.options.max_bytes,
             self.options.timeout_s,
+            self.options.max_age_s,
             self.options.wait,
             self.options.feedback,
         )
@@ -125,6 +141,8 @@ class Wiring:
         max_bytes: int = DEFAULT_MAX_BYTES,
         timeout_s: float | None = None,
         policy: Policy = Policy.BLOCK,
+        max_age_s: float | None = None,
+        growth: int = 0,
         feedback: bool = False,
     ) -> Link:
         """A ring from one party to another; one of feedback is ended by `end`, not by its writer alone.
@@ -132,11 +150,13 @@ class Wiring:
         Raises:
             AllocationFailed: /dev/shm has no room for it.
         """
-        geometry = Geometry.fitting(capacity, policy)
+        geometry = Geometry.fitting(capacity, policy, growth)
         suffix = f"r{self._rings}"
         self._rings += 1
         try:
-            segment = self._owner.create(suffix, geometry.segment_bytes, what=f"the ring of edge {name}")
+            segment = self._owner.create(
+                suffix, geometry.segment_bytes, what=f"the ring of edge {name}", reserve=geometry.reserve_bytes
+            )
         except OutOfSharedMemory as error:
             raise AllocationFailed(str(error)) from error
         options = EdgeOptions(
@@ -144,6 +164,7 @@ class Wiring:
             lane=writer.lanes,
             max_bytes=max_bytes,
             timeout_s=timeout_s,
+            max_age_s=max_age_s,
             wait=self._wait,
             feedback=feedback,
         )
