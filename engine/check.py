@@ -146,7 +146,7 @@ class _Checker:
             self._problem(decl, f"{found.shown_name} can not be found by a worker: define it at the top of a module")
         if in_worker and decl.thread:
             self._problem(decl, "`thread` is for native nodes: a worker is a process of its own")
-        if decl.surroundings and not in_worker:
+        if decl.surroundings.said and not in_worker:
             self._problem(decl, "`python`, `env` and `cwd` are for nodes on the multiprocess executor")
         if decl.limits and (in_worker or not is_wasm):
             self._problem(decl, "`limits` are for nodes on the wasm executor")

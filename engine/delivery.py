@@ -24,7 +24,7 @@ def delivery_of(said: DeliveryDecl, found: FoundType) -> tuple[Delivery, list[st
     if problems:
         return Delivery(), problems
     mode = DeliveryMode.FAIL if said.mode is None else _MODES[said.mode]
-    if said.mode is None and (signature.snapshots or (signature.stateless and not signature.hears_ends)):
+    if said.mode is None and (signature.stateless or signature.snapshots):
         mode = DeliveryMode.REPLAY
     redeliveries = 3 if said.max_redeliveries is None else said.max_redeliveries
     return (
@@ -48,8 +48,6 @@ def _problems(said: DeliveryDecl, found: FoundType) -> Iterator[str]:
             f"delivery replay needs to know that {found.shown_name} gives the same again: say `stateless = True` in "
             "its class, if its outputs depend on nothing but the datum in hand, or give it snapshot() and restore()"
         )
-    if signature.stateless and signature.hears_ends and not signature.snapshots and said.mode == "replay":
-        yield f"{found.shown_name} says `stateless = True` and has ended(), which is told once: give it a snapshot()"
     most = said.max_redeliveries
     if most is not None and most != UNLIMITED and not _is_count(most, 0):
         yield f"max_redeliveries is a whole number, or unlimited, not {most!r}"

@@ -22,7 +22,8 @@ __all__ = ["NAME", "flatten"]
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _MANIFESTS = (".yaml", ".yml")
 _NO_NAME = "is no name: letters, digits, _ and -, beginning with a letter"
-_OWN = {"source", "target", "where", "feedback"}
+_OF_AN_EDGE = {"source", "target", "where", "feedback"}
+_OF_A_PART = {"node_id", "node_type", "params", "executor", "where", "param_where", "folder", "folders", "routes"}
 
 
 def flatten(pipeline: Pipeline) -> Pipeline:
@@ -114,7 +115,7 @@ class _Scope:
     def _part(self, decl: NodeDecl) -> None:
         """A node that is a pipeline."""
         self._flat.unreadable.add(self._prefix + decl.node_id)  # edges to it say nothing more, whatever is wrong
-        if decl.thread or decl.limits or decl.delivery or decl.surroundings:
+        if _says(decl, NodeDecl(decl.node_id, decl.node_type), _OF_A_PART):
             self._problem(decl, "is a pipeline: it has `params` and `executor`; say everything else at its nodes")
         inner = self._inner(decl)
         if inner is None:
@@ -174,7 +175,7 @@ class _Scope:
         edges = []
         for source, from_output in sources:
             for target, to_input in targets:
-                said = next((e for e in (edge, to_input, from_output) if e is not None and _says_something(e)), edge)
+                said = next((e for e in (edge, to_input, from_output) if e is not None and _has_bounds(e)), edge)
                 joined = replace(said, source=source, target=target, where=edge.where, feedback=edge.feedback)
                 edges.append(joined)
         return edges
@@ -244,10 +245,13 @@ def _values(pipeline: Pipeline, given: Mapping[str, Given]) -> dict[str, Given]:
     return defaults | {name: value for name, value in given.items() if name in pipeline.parameters}
 
 
-def _says_something(edge: EdgeDecl) -> bool:
-    """Whether an edge asks for bounds or a policy."""
-    silent = EdgeDecl(edge.source, edge.target)
-    return any(getattr(edge, f.name) != getattr(silent, f.name) for f in fields(edge) if f.name not in _OWN)
+def _has_bounds(edge: EdgeDecl) -> bool:
+    return _says(edge, EdgeDecl(edge.source, edge.target), _OF_AN_EDGE)
+
+
+def _says(decl: NodeDecl | EdgeDecl, silent: NodeDecl | EdgeDecl, but: set[str]) -> bool:
+    """Whether it asks for something that one which says nothing does not, but for some fields."""
+    return any(getattr(decl, f.name) != getattr(silent, f.name) for f in fields(decl) if f.name not in but)
 
 
 def _identity(pipeline: Pipeline) -> str:

@@ -52,8 +52,6 @@ class ForeignType:
                 setattr(self, method, self._elsewhere)
         if said["snapshots"]:
             self.snapshot = self.restore = self._elsewhere
-        if said["hears_ends"]:
-            self.ended = self._elsewhere
         if said["depends_on_params"]:
             self.ports = self._ports
             self._asked: dict[str, tuple[Mapping[str, str], Mapping[str, str]]] = {}

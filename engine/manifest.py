@@ -29,7 +29,7 @@ executors:                  # optional: where types run that do not say so thems
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -49,19 +49,12 @@ from penstock.engine.pipeline import (
     parse_chain,
 )
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
+from penstock.engine.schema import EDGE, INPUT, MANIFEST, NODE, OUTPUT, PARAMETER
 from penstock.executors.contract import ExecutorType, Validation
 from penstock.executors.router import Routes
 from penstock.shm.patience import WAIT_MODES
 
 __all__ = ["load"]
-
-_TOP = {"penstock", "name", "nodes", "edges", "inputs", "outputs", "parameters", "executors", "wait", "max_growth"}
-_DELIVERY = {"delivery", "restart", "max_redeliveries", "snapshot_every"}
-_SURROUNDINGS = {"python", "env", "cwd"}
-_NODE = {"type", "params", "executor", "thread", "init_timeout", "limits", "on_error", "timeout"}
-_NODE |= _DELIVERY | _SURROUNDINGS
-_PARAMETER = {"default"}
-_EDGE = {"from", "to", "capacity", "max_bytes", "max_age", "timeout", "policy", "feedback"}
 
 
 def load(path: str | os.PathLike[str]) -> Pipeline:
@@ -119,11 +112,11 @@ class _Reader:
             raise PipelineInvalid(
                 [Problem(Where(self._file, 1), "a manifest is a mapping with the keys `nodes` and `edges`")]
             )
-        self._check_keys(document, _TOP, "a manifest")
+        self._check_keys(document, MANIFEST, "a manifest")
         version = document.get("penstock", 1)
-        if version != 1:
+        if version != 1 or isinstance(version, bool):
             self._problem(document, "penstock", f"this penstock reads manifests of version 1, not {version!r}")
-        self._pipeline.name = str(document.get("name", self._pipeline.name))
+        self._pipeline.name = self._typed(document, "name", str, self._pipeline.name, "a text")
         wait = document.get("wait", "adaptive")
         if wait in WAIT_MODES:
             self._pipeline.wait = wait
@@ -153,7 +146,7 @@ class _Reader:
     def _node(self, nodes: CommentedMap, node_id: Any) -> None:
         said, where = nodes[node_id], self._where(nodes, node_id)
         if isinstance(said, CommentedMap):
-            self._check_keys(said, _NODE, f"node {str(node_id)!r}")
+            self._check_keys(said, NODE, f"node {str(node_id)!r}")
         if not isinstance(said, CommentedMap) or not isinstance(said.get("type"), str):
             text = f"node {str(node_id)!r}: needs a `type`, as in {{type: wav_source}}"
             self._pipeline.problems.append(Problem(where, text))
@@ -198,7 +191,7 @@ class _Reader:
                 return
             self._pipeline.edges += [EdgeDecl(source, target, where=where) for source, target in chain]
         elif isinstance(said, CommentedMap) and isinstance(said.get("from"), str) and isinstance(said.get("to"), str):
-            self._check_keys(said, _EDGE, "an edge")
+            self._check_keys(said, EDGE, "an edge")
             edge = EdgeDecl(PortRef.parse(said["from"]), PortRef.parse(said["to"]), where=where)
             edge.feedback = self._typed(said, "feedback", bool, edge.feedback, "true or false")
             self._pipeline.edges.append(self._bounded(edge, said))
@@ -214,7 +207,7 @@ class _Reader:
             self._problem(ports, name, f"input {str(name)!r}: say where its data go, as in `{name}: node.port`")
             return
         edges = [EdgeDecl(PortRef(str(name)), PortRef.parse(target), where=where) for target in targets]
-        self._pipeline.inputs += [self._external(edge, said, "to", f"input {str(name)!r}") for edge in edges]
+        self._pipeline.inputs += [self._external(edge, said, INPUT, f"input {str(name)!r}") for edge in edges]
 
     def _output(self, ports: CommentedMap, name: Any) -> None:
         said, where = ports[name], self._where(ports, name)
@@ -223,12 +216,12 @@ class _Reader:
             self._problem(ports, name, f"output {str(name)!r}: say where its data come from, as in `{name}: node.port`")
             return
         edge = EdgeDecl(PortRef.parse(source), PortRef(str(name)), where=where)
-        self._pipeline.outputs.append(self._external(edge, said, "from", f"output {str(name)!r}"))
+        self._pipeline.outputs.append(self._external(edge, said, OUTPUT, f"output {str(name)!r}"))
 
-    def _external(self, edge: EdgeDecl, said: Any, side: str, what: str) -> EdgeDecl:
+    def _external(self, edge: EdgeDecl, said: Any, keys: Collection[str], what: str) -> EdgeDecl:
         if not isinstance(said, CommentedMap):
             return edge
-        self._check_keys(said, _EDGE - {"from", "to", "feedback"} | {side}, what)
+        self._check_keys(said, keys, what)
         return self._bounded(edge, said)
 
     def _bounded(self, edge: EdgeDecl, said: CommentedMap) -> EdgeDecl:
@@ -249,7 +242,7 @@ class _Reader:
             self._pipeline.problems.append(Problem(where, text))
             return
         said = CommentedMap() if said is None else said
-        self._check_keys(said, _PARAMETER, f"parameter {str(name)!r}")
+        self._check_keys(said, PARAMETER, f"parameter {str(name)!r}")
         default = _plain(said["default"]) if "default" in said else REQUIRED
         self._pipeline.parameters[str(name)] = Parameter(default, where)
 
@@ -285,7 +278,7 @@ class _Reader:
             return default
         return value
 
-    def _check_keys(self, said: Mapping[Any, Any], known: set[str], what: str) -> None:
+    def _check_keys(self, said: Mapping[Any, Any], known: Collection[str], what: str) -> None:
         for key in said:
             if key not in known:
                 self._problem(said, key, f"{what} has no key {str(key)!r}: {did_you_mean(str(key), known)}")

@@ -74,7 +74,9 @@ class SurroundingsDecl:
     env: dict[str, Any] = field(default_factory=dict)
     cwd: str | None = None
 
-    def __bool__(self) -> bool:
+    @property
+    def said(self) -> bool:
+        """Whether anything was asked for."""
         return self != SurroundingsDecl()
 
 
@@ -449,7 +451,7 @@ def executor_of(name: str | ExecutorType) -> ExecutorType:
     if isinstance(name, ExecutorType):
         return name
     names = {executor.value.lower(): executor for executor in ExecutorType}
-    if name not in names:
+    if not isinstance(name, str) or name not in names:
         raise Validation(f"there is no executor {name!r}: {did_you_mean(str(name), names)}")
     return names[name]
 

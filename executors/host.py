@@ -47,8 +47,6 @@ class Signature:
         self.stateless: bool = bool(getattr(factory, "stateless", False))
         """Whether its author says that outputs depend on nothing but the datum in hand."""
         self.snapshots: bool = hasattr(factory, "snapshot") and hasattr(factory, "restore")
-        self.hears_ends: bool = hasattr(factory, "ended")
-        """Whether it is told when one of its inputs ends: then it is not stateless."""
         self.works: bool = self.is_source or hasattr(factory, "process") or not inspect.isclass(factory)
         """Whether it has the one method that it needs, as far as can be known before it is called."""
 

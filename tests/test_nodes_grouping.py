@@ -7,7 +7,6 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from nodes.groups import FirstLeft
 from support import NODES, drained
 
 import penstock
@@ -408,14 +407,3 @@ def test_a_zip_whose_process_dies_gives_everything_once(tmp_path, when):
         *(["left", n] for n in range(12, 20)),
     ]
     assert report.outcome == "completed"
-
-
-def test_who_hears_of_ends_is_not_stateless():
-    """An end is told once, so there has to be a snapshot to remember that by."""
-    pipeline = penstock.Pipeline().add("z", StatelessEnd, delivery="replay").input("x", "z.left").input("y", "z.right")
-    with pytest.raises(PipelineInvalid, match=r"`stateless = True` and has ended\(\)"):
-        pipeline.check()
-
-
-class StatelessEnd(FirstLeft):
-    stateless = True

@@ -244,6 +244,7 @@ WRONG = {
     "unknown parameter": (outer(", params: {fcator: 3}"), "has no parameter 'fcator': did you mean 'factor'?"),
     "wrong type": (outer(", params: {factor: many}"), "4: node 'part/first': parameter 'factor': expected"),
     "thread": (outer(", thread: true"), "4: node 'part': is a pipeline: it has `params` and `executor`;"),
+    "on_error": (outer(", on_error: skip"), "4: node 'part': is a pipeline: it has `params` and `executor`;"),
     "no such input": (outer(edges="s -> part.input, part -> keep"), "6: edge s -> part.input: pipeline 'part' has no"),
     "inside": (outer(edges="s -> part/first, part -> keep"), "'part/first' is inside another pipeline"),
     "unfed": (outer(edges="part -> keep"), "4: node 'part': nothing is connected to its input 'in'"),

@@ -108,6 +108,14 @@ def nodes(node_type: str | None) -> None:
 
 
 @cli.command()
+def schema() -> None:
+    """Print the JSON schema of manifests, for editors that complete and check YAML with one."""
+    from penstock.engine.schema import manifest_schema
+
+    click.echo(json.dumps(manifest_schema(), indent=2, ensure_ascii=False))
+
+
+@cli.command()
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 def clean(dry_run: bool) -> None:
     """Remove the shared memory that killed runs have left; nothing of a live run, and nothing that is not ours."""

@@ -15,6 +15,8 @@ import os
 import sys
 from typing import Any
 
+__all__ = ["NUMPY", "PYTHON", "main"]
+
 PYTHON = (3, 11)
 NUMPY = (1, 26)
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -51,7 +51,6 @@ def _described(factory: Any, signature: Signature) -> dict[str, Json]:
         "is_function": signature.is_function,
         "stateless": signature.stateless,
         "snapshots": signature.snapshots,
-        "hears_ends": signature.hears_ends,
         "depends_on_params": signature.ports_of is not None or hasattr(factory, "check"),
         "takes_any": signature.takes_any,
         "parameters": [_parameter(parameter) for parameter in signature.parameters.values()],
