@@ -14,6 +14,7 @@ from penstock.executors.codec import Codec
 from penstock.executors.contract import NodeContext
 from penstock.executors.local import LocalNode
 from penstock.executors.multiprocess.asleep import is_asleep
+from penstock.executors.multiprocess.faults import DEAD_LETTERS
 from penstock.executors.multiprocess.launch import Launch
 from penstock.executors.multiprocess.lives import Worker
 from penstock.executors.multiprocess.messages import NodeSpec
@@ -23,6 +24,9 @@ from penstock.shm.ring import Geometry, RingStatistics
 from penstock.shm.trio_doorbell import Breath
 
 __all__ = ["Assembly"]
+
+_LETTERS = 16
+"""Dead letters of a worker that may wait for the engine."""
 
 
 @dataclass(slots=True)
@@ -37,6 +41,8 @@ class Assembly:
         local_edges, links: every edge of the plan is one of them.
         receivers: of those edges that are read in this process.
         inputs, outputs: the external ones, by name.
+        faults: what each node failed on.
+        letters: where the dead letters of a worker come out.
     """
 
     plan: Plan
@@ -51,6 +57,8 @@ class Assembly:
     receivers: dict[PlannedEdge, EdgeReceiver] = field(default_factory=dict)
     inputs: dict[str, ExternalInput] = field(default_factory=dict)
     outputs: dict[str, ExternalOutput] = field(default_factory=dict)
+    faults: dict[str, Faults] = field(default_factory=dict)
+    letters: dict[str, RingReceiverEnd] = field(default_factory=dict)
     _launches: dict[str, Launch] = field(default_factory=dict)
 
     def build(self, *, grace_s: float, on_output: OnOutput) -> None:
@@ -64,6 +72,7 @@ class Assembly:
         if wiring is not None:
             self._launch_workers(wiring, grace_s, on_output)
             self._make_links(wiring)
+            self._make_letters(wiring)
         for edge in self.plan.edges:
             if not edge.shared:
                 decl = edge.decl
@@ -131,9 +140,10 @@ class Assembly:
         for node in self.plan.nodes:
             if node.in_worker:
                 name = node.import_name
-                spec = NodeSpec(node.node_id, name, dict(node.params), self.session_id)
+                spec = NodeSpec(node.node_id, name, dict(node.params), self.session_id, on_error=node.decl.on_error)
                 options = WorkerOptions(node.decl.init_timeout_s, grace_s, on_output, surroundings=node.surroundings)
                 self._launches[node.node_id] = Launch(wiring, spec, {}, options)
+                self.faults[node.node_id] = Faults(node.decl, self.on_dead_letter)
 
     def _make_links(self, wiring: Wiring) -> None:
         shared = [edge for edge in self.plan.edges if edge.shared]
@@ -159,6 +169,15 @@ class Assembly:
             if isinstance(edge.target, PlannedNode) and edge.target.in_worker:
                 self._launches[edge.target.node_id].inputs.append(link.reader_spec(edge.target_port))
 
+    def _make_letters(self, wiring: Wiring) -> None:
+        """An edge of its own for the data that a node in a worker fails on."""
+        for node in self.plan.nodes:
+            if node.in_worker and node.decl.on_error == "dead_letter":
+                launch = self._launches[node.node_id]
+                link = wiring.link(f"{node.node_id} (dead letters)", launch.party, wiring.engine, capacity=_LETTERS)
+                launch.outputs.append(link.writer_spec(DEAD_LETTERS))
+                self.letters[node.node_id] = RingReceiverEnd(wiring.receiver(link), Codec(link.name))
+
     def _party(self, end: PlannedNode | PlannedPort, wiring: Wiring) -> Party:
         if isinstance(end, PlannedNode) and end.in_worker:
             return self._launches[end.node_id].party
@@ -170,7 +189,7 @@ class Assembly:
             ctx.claim = wiring.claim
         local = LocalNode(node.factory, ctx, thread=node.decl.thread, signature=node.signature)
         inputs = [(edge.target_port, self._receiver(edge, wiring)) for edge in node.edges_in]
-        faults = Faults(node.decl, self.on_dead_letter)
+        faults = self.faults[node.node_id] = Faults(node.decl, self.on_dead_letter)
         return LocalTask(local, inputs, self._outputs(node.edges_out, wiring), faults)
 
     def _outputs(self, edges: list[PlannedEdge], wiring: Wiring | None) -> dict[str, Outputs]:

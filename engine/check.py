@@ -107,7 +107,7 @@ class _Checker:
         executor, in_worker = self._place(decl, found)
         if not _is_duration(decl.init_timeout_s):
             self._problem(decl, f"init_timeout is a number of seconds above 0, not {decl.init_timeout_s!r}")
-        delivery, unfit = delivery_of(decl.delivery, found)
+        delivery, unfit = delivery_of(decl.delivery, found, sets_aside=decl.on_error != "fail")
         for text in unfit:
             self._problem(decl, text)
         for text in problems_of_faults(decl, found, in_worker=in_worker):

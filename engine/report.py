@@ -50,8 +50,6 @@ class NodeReport:
     """Data that were in the node's hands when its process died, and were given to it again."""
     state_lost: int = 0
     """Inputs that it was given and knows nothing of any more (`delivery: restart_fresh`)."""
-    set_aside: int = 0
-    """Data that were not given to it again."""
     errors: int = 0
     """Data that it failed on, which did not fail the run (`on_error`)."""
     dead_letters: int = 0

@@ -27,7 +27,8 @@ from penstock.engine.ports import Ports
 from penstock.engine.report import EdgeReport, NodeReport, Report
 from penstock.engine.stall import Stall
 from penstock.engine.watch import Watch, can_deadlock
-from penstock.executors.contract import NodeExecution, ServiceError
+from penstock.executors.contract import EndOfStream, NodeExecution, ServiceError
+from penstock.executors.multiprocess.faults import open_letter
 from penstock.executors.multiprocess.lives import Worker
 from penstock.executors.multiprocess.supervisor import OnOutput, print_output
 from penstock.executors.multiprocess.wiring import Wiring
@@ -150,8 +151,12 @@ class Run(Ports):
                 configured. Nothing has changed.
             NodeExecution: its `configure` failed. The run goes on.
         """
-        changed = changed_params(node_of(self._assembly.plan, node_id), params)
-        await self._assembly.tasks[node_id].configure(changed)
+        node = node_of(self._assembly.plan, node_id)
+        changed = changed_params(node, params)
+        if node.in_worker:
+            await self._assembly.workers[node_id].configure(changed)
+        else:
+            await self._assembly.tasks[node_id].configure(changed)
 
     def interrupt(self, node_id: str) -> None:
         """Make everything stale that is at and behind a node (barge-in): dropped, and counted.
@@ -170,7 +175,9 @@ class Run(Ports):
                 assembly.links[edge].interrupt()
             if isinstance(edge.target, PlannedPort):
                 assembly.receivers[edge].interrupt()
-            elif not edge.target.in_worker:
+            elif edge.target.in_worker:
+                assembly.workers[edge.target.node_id].interrupt()
+            else:
                 assembly.tasks[edge.target.node_id].interrupt(assembly.receivers[edge])
 
     def abort(self) -> None:
@@ -353,13 +360,32 @@ class Run(Ports):
         self._finished(node_id)
 
     async def _drive_worker(self, node: PlannedNode, worker: Worker) -> None:
-        await worker.wait_gone()
+        async with trio.open_nursery() as nursery:
+            if node.decl.timeout_s is not None:
+                nursery.start_soon(worker.watch_timeout, node.decl.timeout_s)
+            if node.node_id in self._assembly.letters:
+                await self._open_letters(node.node_id)
+            await worker.wait_gone()
+            nursery.cancel_scope.cancel()
         if worker.failure is not None:
             self._fail(worker.failure)
         elif worker.counters.why == "interrupted" and not self._stopping:
             self._fail(NodeExecution(node.node_id, f"its process (pid {worker.pid}) was told to end by SIGTERM"))
         elif worker.counters.why == "ended":
             self._finished(node.node_id)
+
+    async def _open_letters(self, node_id: str) -> None:
+        """Hand on the data that a node in a worker failed on, until there will be none."""
+        letters, faults = self._assembly.letters[node_id], self._assembly.faults[node_id]
+        try:
+            while True:
+                port, data, error = open_letter(node_id, await letters.receive())
+                faults.set_aside(error, data, port)
+                letters.acknowledge()
+        except (EndOfStream, NeighbourLost):
+            return
+        except ServiceError as error:
+            self._fail(_named(node_id, error))
 
     async def _end(self) -> None:
         """Clean up the nodes of this process and end the workers, each within the grace period."""
@@ -413,7 +439,8 @@ class Run(Ports):
             lives.restarts,
             lives.redelivered,
             lives.state_lost,
-            lives.set_aside,
+            worker.errors,
+            self._assembly.faults[node.node_id].dead_letters,
         )
 
     def _edge_report(self, edge: PlannedEdge) -> EdgeReport:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,9 +12,11 @@ from penstock.executors.claim import claim_from
 from penstock.executors.codec import Codec
 from penstock.executors.contract import Json, NodeExecution, RuntimeData, ServiceError
 from penstock.executors.host import NodeHost, exactly_one, outputs, wants_nothing
+from penstock.executors.multiprocess.faults import Faults
 from penstock.executors.multiprocess.journal import END, FLUSH, Journal, SnapshotJournal, StatelessJournal
 from penstock.executors.multiprocess.messages import JournalSpec, LinkSpec, WorkerSpec
-from penstock.executors.multiprocess.outlets import Outlets, options_of, ring_of
+from penstock.executors.multiprocess.orders import Orders
+from penstock.executors.multiprocess.outlets import EdgeFailed, Outlets, options_of, ring_of
 from penstock.executors.multiprocess.page import Page, PageWord
 from penstock.executors.translate import contract_error, node_error
 from penstock.shm.arena import ArenaMap
@@ -35,6 +37,7 @@ _KIND: Final = Field.KIND
 _SEQUENCE: Final = Field.SEQUENCE
 _BUSY_NS: Final = PageWord.BUSY_NS
 _SINCE_NS: Final = PageWord.SINCE_NS
+_ATTENTION: Final = PageWord.ATTENTION
 _CALL: Final = Kind.CALL
 _NONE: Final[Mapping[str, Json]] = {}
 _SETTLE_S: Final = 0.02
@@ -82,6 +85,9 @@ class WorkerLoop:
         self._answers: list[RuntimeData] | None = None
         self._portal: Portal | None = None
         self._set_aside = set(spec.journal.set_aside) if spec.journal is not None else ()
+        self._faults = Faults(self._outlets, self._words) if spec.node.on_error != "fail" else None
+        self._crashes = spec.journal.crashes if spec.journal is not None else ""
+        self._orders: Orders | None = None
         self._stopping = threading.Event()
         self._interrupted = False
         self._in_source = False
@@ -96,6 +102,10 @@ class WorkerLoop:
         self._resolve(self.host.initialize())
         if self._journal_spec is not None:
             self._journal = self._open_journal(self._journal_spec)
+
+    def listen(self, read_line: Callable[[], bytes], say: Callable[..., None]) -> None:
+        """Obey what the engine says while the node runs (see `Orders`)."""
+        self._orders = Orders(self._words, read_line, say)
 
     def cleanup(self) -> None:
         try:
@@ -178,6 +188,11 @@ class WorkerLoop:
         sequence, nbytes = record.header[_SEQUENCE], len(record.payload)
         journal.begin(link.number, sequence)
         if self._leaves_out(link.number, sequence):
+            if self._faults is not None:
+                data, number, _ = link.codec.decode_call(record)
+                error = NodeExecution(self.host.ctx.node_id, self._crashes)
+                self._faults.take(error, data, link.port or self._port_name(number))
+                del data
             del record
             journal.done(link.number, nbytes)
             journal.settle()
@@ -187,8 +202,7 @@ class WorkerLoop:
         journal.done(link.number, nbytes)
 
     def _consume(self) -> None:
-        links = self._inputs
-        journal = self._journal
+        links, journal, orders, words = self._inputs, self._journal, self._orders, self._words
         patience = Patience(links[0].spec.wait) if links else Patience()
         wants = None if any(link.port is None for link in links) else self.host.wants
         while links:
@@ -208,6 +222,8 @@ class WorkerLoop:
                 except SharedMemoryError as error:
                     raise contract_error(error, link.spec.name) from error
                 if record is not None:
+                    if orders is not None and words[_ATTENTION] != orders.attention:
+                        self._obey(orders)
                     if journal is None:
                         self._handle(link, record)
                         del record  # its view must not outlive its acknowledgement by our doing
@@ -219,10 +235,31 @@ class WorkerLoop:
             if self._interrupted:
                 raise Interrupted
             if not worked:
+                if orders is not None and words[_ATTENTION] != orders.attention:
+                    self._obey(orders)
                 waiting = links if wants is None else [link for link in links if wants(link.port)]  # type: ignore[arg-type]
                 if not waiting:
                     raise wants_nothing(self.host.ctx.node_id, [link.port or "" for link in links])
                 self._wait([link.receiver for link in waiting], patience)
+
+    def _obey(self, orders: Orders) -> None:
+        """Do what the engine has said, between two data. A successor begins where this is done."""
+        orders.look()
+        if orders.is_interrupted:
+            self._resolve(self._call(self.host.interrupt))
+            if self._journal is not None:
+                self._journal.settle()
+            orders.interrupt_heard()
+        for order in orders.lines():
+            try:
+                self._resolve(self._call(self.host.configure, order["params"]))
+            except NodeExecution as error:
+                orders.refused(order, error)
+                continue
+            self.host.note(order["params"])
+            if self._journal is not None:
+                self._journal.settle()
+            orders.obeyed(order)
 
     def _see_end_of(self, port: str | None, links: list[_Input]) -> None:
         """Tell the node, if it wants to know, when the last edge into a port has ended."""
@@ -265,6 +302,8 @@ class WorkerLoop:
                     self._in_source = False
                     self._emit(self._main_port, data)
                     self.processed += 1
+                    if self._orders is not None and self._words[_ATTENTION] != self._orders.attention:
+                        self._obey(self._orders)
                     self._in_source = True
                     if self._stopping.is_set():
                         break
@@ -285,11 +324,19 @@ class WorkerLoop:
         if record.header[_KIND] == _CALL:
             self._answer(record.correlation, data, port, params)
         else:
-            result = self._process(data, port)
-            if isinstance(result, RuntimeData):  # by far the usual case
-                self._emit(self._main_port, result)
-            else:
-                self._give(result)
+            try:
+                result = self._process(data, port)
+                if isinstance(result, RuntimeData):  # by far the usual case
+                    self._emit(self._main_port, result)
+                else:
+                    self._give(result)
+            except EdgeFailed:
+                raise
+            except NodeExecution as error:
+                if self._faults is None:
+                    raise
+                self._faults.take(error, data, port)
+        self._words[_SINCE_NS] = 0
         self._words[_BUSY_NS] = self.busy_ns = self.busy_ns + perf_counter_ns() - self.bell.waited_ns - before_ns
 
     def _process(self, data: RuntimeData, port: str, params: Mapping[str, Json] = _NONE) -> Any:
@@ -349,10 +396,14 @@ class WorkerLoop:
     def _give(self, result: Any) -> None:
         """Emit everything that a call gave."""
         if result is not None:
-            for data in self._results(result):
+            results = self._results(result)
+            for data in results:
+                if self._orders is not None and self._orders.is_interrupted:
+                    results.close()
+                    return  # what it is made of is stale
                 self._emit(self._main_port, data)
 
-    def _results(self, result: Any) -> Iterator[RuntimeData]:
+    def _results(self, result: Any) -> Generator[RuntimeData, None, None]:
         """Everything a call gives. Only what the node's own code raises is the node's error."""
         try:
             result = self._resolve(result)

@@ -56,6 +56,7 @@ class NodeSpec:
     params: Mapping[str, Json] = field(default_factory=dict)
     session_id: str = ""
     metadata: Mapping[str, Json] = field(default_factory=dict)
+    on_error: str = "fail"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +68,14 @@ class JournalSpec:
         every: inputs between two snapshots at most.
         succeeds: whether there was a worker before.
         set_aside: (number of the input, sequence) of data that are not given to the node any more.
+        crashes: why they are not.
     """
 
     blobs: tuple[int, int] | None = None
     every: int | None = None
     succeeds: bool = False
     set_aside: tuple[tuple[int, int], ...] = ()
+    crashes: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,10 +27,11 @@ class PageWord:
     """Indices of the u64 words."""
 
     MAGIC, INPUTS, OUTPUTS = 0, 1, 2
-    PROCESSED, BUSY_NS, SINCE_NS, SET_ASIDE = 8, 9, 10, 11
-    """Data given to the node, time in it, when it was given the last one (monotonic), data that were set aside."""
-    CONTROL: Final = 16
-    """Lines that the engine has sent since the start; the engine's."""
+    PROCESSED, BUSY_NS, SINCE_NS, SET_ASIDE, INTERRUPTS_HEARD = 8, 9, 10, 11, 12
+    """Data given to the node, time in it, since when it has its datum (monotonic; 0: it has none), data that it failed
+    on and that did not fail the run, interrupts that it knows of."""
+    ATTENTION, ORDERS, INTERRUPTS = 16, 17, 18
+    """The engine's: grows with each of the others; lines that it has sent to this process; interrupts so far."""
     IN_HAND, ENDS, ACTIVE = 24, 25, 26
 
 

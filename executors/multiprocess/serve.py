@@ -106,6 +106,7 @@ def _set_up(spec: WorkerSpec, control: Control) -> WorkerLoop | None:
         node = spec.node
         ctx = NodeContext(node.node_id, node.node_type, node.params, node.session_id, node.metadata)
         loop = WorkerLoop(NodeHost(factory, ctx), spec)
+        loop.listen(control.receive, control.say)
         signal.signal(signal.SIGTERM, lambda *_: loop.stop())
         if loop.host.is_source:
             signal.signal(signal.SIGINT, lambda *_: loop.end_stream())
