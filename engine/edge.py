@@ -11,9 +11,10 @@ import trio
 
 from penstock.executors.codec import Codec
 from penstock.executors.contract import BackpressureTimeout, EndOfStream, RuntimeData, ServiceError
+from penstock.executors.histogram import Histogram, Pace
 from penstock.executors.translate import contract_error
 from penstock.shm.errors import EdgeFull, EndOfChannel, GrowthRefused, PeerLost, SharedMemoryError
-from penstock.shm.record import Outgoing
+from penstock.shm.record import Field, Outgoing, Record
 from penstock.shm.ring import Policy
 from penstock.shm.trio_channel import TrioReceiver, TrioSender
 
@@ -42,7 +43,13 @@ class EdgeFailed(ServiceError):
 
 
 class EdgeReceiver(Protocol):
-    """Where a node's data come from."""
+    """Where a node's data come from.
+
+    Attributes:
+        queueing: how old data were when they were taken.
+    """
+
+    queueing: Histogram
 
     async def receive(self) -> RuntimeData:
         """The next datum; raises `EndOfStream`."""
@@ -110,6 +117,9 @@ class LocalEdge:
         self._reader = trio.lowlevel.ParkingLot()
         self._writer = trio.lowlevel.ParkingLot()
         self._sent = self._received = self._dropped = self._sent_bytes = 0
+        self.queueing: Histogram = Histogram()
+        self._pace = Pace()
+        self._noted: list[tuple[RuntimeData, int, int]] = []  # of those that wait: when it was sent, what it stands for
 
     async def send(self, data: RuntimeData) -> None:
         """Put a datum in; where there is no room, wait for it or drop one, as the policy says.
@@ -235,6 +245,9 @@ class LocalEdge:
         data = self._waiting.popleft()
         if self._max_age_ns:
             self._sent_ns.popleft()
+        if self._noted and self._noted[0][0] is data:
+            _, sent_ns, weight = self._noted.pop(0)
+            self.queueing.add(monotonic_ns() - sent_ns, weight)
         self._taken.append(data.nbytes)
         return data
 
@@ -261,8 +274,11 @@ class LocalEdge:
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        self._pending_bytes -= self._waiting.popleft().nbytes
+        data = self._waiting.popleft()
+        self._pending_bytes -= data.nbytes
         self._dropped += 1
+        if self._noted and self._noted[0][0] is data:
+            del self._noted[0]
         if self._max_age_ns:
             self._sent_ns.popleft()
         self._writer.unpark()
@@ -276,8 +292,10 @@ class LocalEdge:
         if self._max_age_ns:
             self._sent_ns.append(monotonic_ns())
         self._pending_bytes += nbytes
-        self._sent += 1
+        self._sent = sent = self._sent + 1
         self._sent_bytes += nbytes
+        if sent >= self._pace.next:
+            self._noted.append((data, monotonic_ns(), self._pace.weight(sent)))
         self._reader.unpark()
 
 
@@ -358,6 +376,9 @@ class RingReceiverEnd:
         self._receiver = receiver
         self._codec = codec
         self._taken = self._stale = 0
+        self.queueing: Histogram = Histogram()
+        self._pace = Pace()
+        self._count = 0
 
     async def receive(self) -> RuntimeData:
         """The next datum, waiting for it.
@@ -375,8 +396,7 @@ class RingReceiverEnd:
             raise NeighbourLost from None
         except SharedMemoryError as error:
             raise contract_error(error, self._receiver.name) from error
-        self._taken += 1
-        return self._codec.decode(record)
+        return self._take(record)
 
     def receive_nowait(self) -> RuntimeData:
         """The next datum.
@@ -395,8 +415,7 @@ class RingReceiverEnd:
             raise contract_error(error, self._receiver.name) from error
         if record is None:
             raise trio.WouldBlock
-        self._taken += 1
-        return self._codec.decode(record)
+        return self._take(record)
 
     def acknowledge(self) -> None:
         """The oldest datum that was received is done with."""
@@ -413,3 +432,11 @@ class RingReceiverEnd:
     def is_stale(self) -> bool:
         """Whether the oldest datum that was taken was interrupted."""
         return self._stale > 0
+
+    def _take(self, record: Record) -> RuntimeData:
+        self._taken += 1
+        self._count = count = self._count + 1
+        if count >= self._pace.next:
+            age_ns = monotonic_ns() - record.header[Field.PUBLISHED_NS]
+            self.queueing.add(max(0, age_ns), self._pace.weight(count))
+        return self._codec.decode(record)

@@ -20,11 +20,13 @@ from penstock.engine.ending import CycleEnding
 from penstock.engine.external import ExternalOutput, RunEnded
 from penstock.engine.faults import DeadLetter, OnDeadLetter
 from penstock.engine.gate import Gate
+from penstock.engine.lag import Lag, measured
 from penstock.engine.local_task import LocalTask
 from penstock.engine.pipeline import Pipeline
-from penstock.engine.plan import Cycle, PlannedEdge, PlannedNode, PlannedPort
+from penstock.engine.plan import Cycle, PlannedNode, PlannedPort
 from penstock.engine.ports import Ports
-from penstock.engine.report import EdgeReport, NodeReport, Report
+from penstock.engine.report import Report
+from penstock.engine.reporting import edge_report, node_report
 from penstock.executors.contract import NodeExecution, ServiceError
 from penstock.executors.multiprocess.lives import Worker
 from penstock.executors.multiprocess.supervisor import OnOutput, print_output
@@ -71,7 +73,9 @@ class Run(Ports):
         self._options = options
         self._nursery = nursery
         self._started_at = trio.current_time()
+        self._flowing_at: float | None = None
         self._ended_at: float | None = None
+        self._lag = Lag()
         self._unfinished = {node.node_id for node in assembly.plan.nodes}
         self._all_finished = trio.Event()
         self._unkept = set(assembly.outputs)  # outputs that the end has to wait for
@@ -176,11 +180,14 @@ class Run(Ports):
 
     def report(self) -> Report:
         """What has been done so far; after the end, what was done in all."""
-        nodes = tuple(map(self._node_report, self._assembly.plan.nodes))
-        edges = tuple(map(self._edge_report, self._assembly.plan.edges))
-        ended = trio.current_time() if self._ended_at is None else self._ended_at
+        assembly = self._assembly
+        flowing_s = 0.0 if self._flowing_at is None else self._now() - self._flowing_at
+        nodes = tuple(node_report(assembly, node, flowing_s) for node in assembly.plan.nodes)
+        edges = tuple(edge_report(assembly, edge) for edge in assembly.plan.edges)
         error = None if self._failure is None else str(self._failure)
-        return Report(self._assembly.plan.name, self._outcome(), ended - self._started_at, nodes, edges, error)
+        lag_ms = self._lag.longest_ns / 1e6
+        duration_s = self._now() - self._started_at
+        return Report(assembly.plan.name, self._outcome(), duration_s, nodes, edges, error, lag_ms)
 
     @property
     def failure(self) -> ServiceError | None:
@@ -284,6 +291,12 @@ class Run(Ports):
 
     # Starting and driving
 
+    def _measure(self, lag: Lag) -> None:
+        """How long the loop does not look, from now on."""
+        self._lag = lag
+        for task in self._assembly.tasks.values():
+            task.lag = lag
+
     async def _start(self, nursery: trio.Nursery, supervisors: trio.Nursery) -> None:
         """Start the workers side by side; initialize the nodes here; then let data flow, sinks first."""
         workers = self._assembly.workers
@@ -302,6 +315,7 @@ class Run(Ports):
             await trio.sleep_forever()  # cancelled: see _fail
         for ending in self._endings:
             nursery.start_soon(ending.run)
+        self._flowing_at = trio.current_time()
         for node in reversed(self._assembly.plan.nodes):
             if node.in_worker:
                 worker = workers[node.node_id]
@@ -369,53 +383,9 @@ class Run(Ports):
                 if self._failure is None:
                     self._failure = _named(node_id, error)
 
-    # Reporting
-
-    def _node_report(self, node: PlannedNode) -> NodeReport:
-        worker = self._assembly.workers.get(node.node_id)
-        executor = node.executor.value.lower()
-        if worker is None:
-            task = self._assembly.tasks[node.node_id]
-            return NodeReport(
-                node.node_id,
-                node.type_name,
-                executor,
-                0,
-                task.processed,
-                task.busy_ns / 1e9,
-                None,
-                errors=task.faults.errors,
-                dead_letters=task.faults.dead_letters,
-            )
-        counters, lives = worker.counters, worker.lives
-        said = bool(counters.why)
-        return NodeReport(
-            node.node_id,
-            node.type_name,
-            executor,
-            worker.pid,
-            counters.processed if said else None,
-            counters.busy_ns / 1e9 if said else None,
-            counters.max_rss_kib if said else None,
-            lives.restarts,
-            lives.redelivered,
-            lives.state_lost,
-            lives.set_aside,
-        )
-
-    def _edge_report(self, edge: PlannedEdge) -> EdgeReport:
-        statistics = self._assembly.statistics(edge)
-        unread = self._outputs[edge.target.name].unread if isinstance(edge.target, PlannedPort) else 0
-        return EdgeReport(
-            edge.name,
-            "ring" if edge.shared else "channel",
-            edge.decl.capacity,
-            statistics.sent,
-            statistics.received - unread,
-            statistics.dropped,
-            statistics.in_flight + unread,
-            statistics.sent_bytes,
-        )
+    def _now(self) -> float:
+        """The time; after the end, that of the end."""
+        return trio.current_time() if self._ended_at is None else self._ended_at
 
 
 @asynccontextmanager
@@ -447,6 +417,7 @@ async def open_run(pipeline: Pipeline, options: RunOptions | None = None, *, alo
                     async with trio.open_nursery() as nursery:
                         running = Run(assembly, options, nursery, dead_letters)
                         await running._start(nursery, supervisors)
+                        running._measure(stack.enter_context(measured()))
                         try:
                             yield running
                         except BaseException as error:

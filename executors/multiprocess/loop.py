@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from penstock.executors.claim import claim_from
 from penstock.executors.codec import Codec
 from penstock.executors.contract import Json, NodeExecution, RuntimeData, ServiceError
+from penstock.executors.histogram import LONG_NS, Pace
 from penstock.executors.host import NodeHost, exactly_one, outputs, wants_nothing
 from penstock.executors.multiprocess.journal import FLUSH, Journal, SnapshotJournal, StatelessJournal
 from penstock.executors.multiprocess.messages import JournalSpec, LinkSpec, WorkerSpec
@@ -33,6 +34,8 @@ __all__ = ["WorkerLoop"]
 
 _KIND: Final = Field.KIND
 _SEQUENCE: Final = Field.SEQUENCE
+_PUBLISHED_NS: Final = Field.PUBLISHED_NS
+_PROCESSED: Final = PageWord.PROCESSED
 _BUSY_NS: Final = PageWord.BUSY_NS
 _SINCE_NS: Final = PageWord.SINCE_NS
 _CALL: Final = Kind.CALL
@@ -60,8 +63,8 @@ class WorkerLoop:
     """Runs one node between its rings.
 
     Attributes:
-        processed: data given to the node; by a source, made by it.
-        busy_ns: time spent in the node, without waiting for room on its outputs.
+        processed: data given to the node; by a source, made by it. Those of its predecessors count.
+        busy_ns: time spent in the node, without waiting for room on its outputs; likewise.
     """
 
     def __init__(self, host: NodeHost, spec: WorkerSpec) -> None:
@@ -85,8 +88,11 @@ class WorkerLoop:
         self._stopping = threading.Event()
         self._interrupted = False
         self._in_source = False
-        self.processed: int = 0
-        self.busy_ns: int = 0
+        self.processed: int = self._words[_PROCESSED]
+        self.busy_ns: int = self._words[_BUSY_NS]
+        self._pace = Pace(self.processed)
+        self._next_noted = self._pace.next
+        self._busy_since_ns = 0
         host.ctx.emit = self._emit
         if spec.outputs:
             host.ctx.claim = claim_from(pool)
@@ -240,14 +246,14 @@ class WorkerLoop:
             self._journal.settle()
 
     def _produce(self) -> None:
-        start = perf_counter_ns()
+        self._busy_since_ns = perf_counter_ns() - self.busy_ns
         try:
             self._in_source = True
             if not self._stopping.is_set():
                 for data in self._results(self.host.produce()):
                     self._in_source = False
                     self._emit(self._main_port, data)
-                    self.processed += 1
+                    self._made()
                     self._in_source = True
                     if self._stopping.is_set():
                         break
@@ -255,14 +261,26 @@ class WorkerLoop:
             pass
         finally:
             self._in_source = False
-            self.busy_ns = perf_counter_ns() - start - self.bell.waited_ns
+            self._note_source()
+
+    def _made(self) -> None:
+        """Of a source: one datum more."""
+        self._words[_PROCESSED] = self.processed = self.processed + 1
+        if self.processed >= self._next_noted:
+            self._pace.weight(self.processed)
+            self._next_noted = self._pace.next
+            self._note_source()
+
+    def _note_source(self) -> None:
+        """How long a source has been at it, with its own waits, for its device say, and without those for room."""
+        self._words[_BUSY_NS] = self.busy_ns = perf_counter_ns() - self._busy_since_ns - self.bell.waited_ns
 
     def _handle(self, link: _Input, record: Record) -> None:
         data, number, params = link.codec.decode_call(record)
         port = link.port
         if port is None:
             port = self._port_name(number)
-        self.processed += 1
+        processed = self._words[_PROCESSED] = self.processed = self.processed + 1
         before_ns = self._words[_SINCE_NS] = perf_counter_ns()
         before_ns -= self.bell.waited_ns
         if record.header[_KIND] == _CALL:
@@ -273,7 +291,21 @@ class WorkerLoop:
                 self._emit(self._main_port, result)
             else:
                 self._give(result)
-        self._words[_BUSY_NS] = self.busy_ns = self.busy_ns + perf_counter_ns() - self.bell.waited_ns - before_ns
+        took_ns = perf_counter_ns() - self.bell.waited_ns - before_ns
+        self._words[_BUSY_NS] = self.busy_ns = self.busy_ns + took_ns
+        if took_ns > LONG_NS or processed >= self._next_noted:
+            self._note(took_ns, record)
+
+    def _note(self, took_ns: int, record: Record) -> None:
+        """Put a call into the histograms (see `histogram`: what it stands for, and why that is right)."""
+        weight = 1
+        if self.processed >= self._next_noted:
+            weight = self._pace.weight(self.processed)
+            self._next_noted = self._pace.next
+        if took_ns > LONG_NS:
+            weight = 1
+        self._page.processing.add(took_ns, weight)
+        self._page.queueing.add(max(0, self._words[_SINCE_NS] - record.header[_PUBLISHED_NS]), weight)
 
     def _process(self, data: RuntimeData, port: str, params: Mapping[str, Json] = _NONE) -> Any:
         try:
@@ -386,7 +418,7 @@ class WorkerLoop:
             self._in_source = False  # no signal strikes between two edges, or inside a ring
             try:
                 self._outlets.publish(route, data)
-                self.processed += 1
+                self._made()
             finally:
                 self._in_source = True
             if self._stopping.is_set():

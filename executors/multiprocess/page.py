@@ -6,12 +6,15 @@ reading them costs the worker nothing. The journal (see `journal`) has a part of
     IN_HAND, bases of IN_HAND, one for each output
     ACTIVE, then two commits: LOG_COUNT, BLOB_BYTES, positions of the inputs, bases of the outputs
     two logs, of a byte for each input that was taken since the commit
+
+Behind them stand two histograms, of the times in the node and of the ages of its data when it got them.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from penstock.executors.histogram import Histogram
 from penstock.shm.errors import CorruptSegment
 from penstock.shm.segment import Segment
 
@@ -54,6 +57,7 @@ class Page:
         words: all of it, u64.
         in_hand_bases: where the bases of IN_HAND begin.
         commits: the two.
+        processing, queueing: how long calls of the node took, and how old its data were when it got them.
     """
 
     def __init__(self, segment: Segment) -> None:
@@ -77,11 +81,15 @@ class Page:
             Commit(at, inputs, segment.view[logs_at : logs_at + LONGEST_LOG]),
             Commit(at + size, inputs, segment.view[logs_at + LONGEST_LOG : logs_at + 2 * LONGEST_LOG]),
         )
+        at, size = logs_at // 8 + LONGEST_LOG // 4, Histogram.WORDS
+        self.processing: Histogram = Histogram(self.words[at : at + size])
+        self.queueing: Histogram = Histogram(self.words[at + size : at + 2 * size])
 
     @staticmethod
     def bytes_for(inputs: int, outputs: int) -> int:
         """The size of the page of a worker with so many edges."""
-        return (_JOURNAL + outputs + 2 * (2 + inputs + outputs)) * 8 + 2 * LONGEST_LOG
+        words = _JOURNAL + outputs + 2 * (2 + inputs + outputs) + 2 * Histogram.WORDS
+        return words * 8 + 2 * LONGEST_LOG
 
     @classmethod
     def format(cls, segment: Segment, inputs: int, outputs: int) -> Page:
