@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -27,6 +28,7 @@ from penstock.engine.plan import Cycle, PlannedNode, PlannedPort
 from penstock.engine.ports import Ports
 from penstock.engine.report import Report
 from penstock.engine.reporting import edge_report, node_report
+from penstock.engine.tracing import Tracing
 from penstock.executors.contract import NodeExecution, ServiceError
 from penstock.executors.multiprocess.lives import Worker
 from penstock.executors.multiprocess.supervisor import OnOutput, print_output
@@ -51,6 +53,7 @@ class RunOptions:
         session_id: of the data; a random one when it is left out.
         on_dead_letter: gets each datum that a node with `on_error: dead_letter` failed on; left out, the newest 100 are
             in `Run.dead_letters`.
+        trace: the file of a trace (see docs/inside.md); none is made if it is left out.
     """
 
     only_native: bool = False
@@ -58,6 +61,7 @@ class RunOptions:
     on_output: OnOutput = print_output
     session_id: str | None = None
     on_dead_letter: OnDeadLetter | None = None
+    trace: str | PathLike[str] | None = None
 
 
 class Run(Ports):
@@ -397,18 +401,22 @@ async def open_run(pipeline: Pipeline, options: RunOptions | None = None, *, alo
 
     Raises:
         PipelineInvalid: it can not be run.
+        Validation: the trace can not be written where it is to be.
         AllocationFailed: /dev/shm is too small.
         NodeExecution: a node failed, or its process died.
     """
     options = options or RunOptions()
     plan = check(pipeline, only_native=options.only_native, alone=alone)
+    tracing = None if options.trace is None else Tracing(Path(options.trace))
     with ExitStack() as stack:
         shared = any(node.in_worker for node in plan.nodes)
         wiring = stack.enter_context(Wiring(f"penstock run {plan.name}", pipeline.wait)) if shared else None
         dead_letters: deque[DeadLetter] = deque(maxlen=_DEAD_LETTERS)
         on_dead_letter = options.on_dead_letter or dead_letters.append
         assembly = Assembly(plan, options.session_id or secrets.token_hex(8), on_dead_letter, wiring)
-        assembly.build(grace_s=options.grace_s, on_output=options.on_output)
+        assembly.build(grace_s=options.grace_s, on_output=options.on_output, traced=tracing is not None)
+        if tracing is not None:
+            tracing.attach(assembly)
         running: Run | None = None
         raised: BaseException | None = None
         try:
@@ -429,6 +437,9 @@ async def open_run(pipeline: Pipeline, options: RunOptions | None = None, *, alo
                 finally:
                     if running is not None:
                         await running._end()
+                    if tracing is not None:
+                        with trio.CancelScope(shield=True):
+                            await tracing.write(assembly)
         except BaseExceptionGroup:
             # The tasks of a run note their errors and do not raise them: this is the block's own, wrapped by nurseries.
             if raised is None or isinstance(raised, trio.Cancelled):

@@ -6,10 +6,10 @@ adds, and anybody reads.
 Who does something every few microseconds can not write down each time. A thing that took longer than `LONG_NS` is
 always noted, and counts once. Of short ones one in `STRIDE` is, and counts `STRIDE` times: whether a thing is noted
 depends on nothing but its place in the row, so each short one has the same chance, and each bucket has the right count
-on average. Distances between two that are looked at are random, from 1 to twice the stride less one: every 64th
-would always be the same one of a node that does something special every 64th time. What is noted beside the
-duration (the age of the datum, say) has the same weight, and is right for the same reason. The first `EXACT` are noted
-all, as a short run has no more.
+on average. Distances between two that are looked at are random, from 1 to twice the stride less one: every 64th would
+always be the same one of a node that does something special every 64th time. What is noted beside the duration
+(the age of the datum, say) has the same weight, and is right for the same reason. The first `EXACT` are noted all, as a
+short run has no more.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STRIDE: Final = 64
 EXACT: Final = 256
 
 _SHIFT: Final = 5
-"""The smallest bucket ends at 4 << 5 = 128 ns."""
+"""The smallest bucket ends at 5 << 5 = 160 ns."""
 _BUCKETS: Final = 36 * 4
 """Up to an hour."""
 
@@ -49,7 +49,7 @@ class Histogram:
         """Count a duration, which stands for `weight` of them."""
         words = self._words
         words[0] = max(words[0], ns)
-        units = ns >> _SHIFT | 4
+        units = max(ns >> _SHIFT, 4)
         octave = units.bit_length() - 3
         words[1 + min(octave * 4 + (units >> octave & 3), _BUCKETS - 1)] += weight
 

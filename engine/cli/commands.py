@@ -52,6 +52,12 @@ def cli(ctx: click.Context) -> None:
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no table.")
 @click.option("--grace", type=click.FloatRange(min=0), default=5.0, show_default=True, help="Seconds a stop may take.")
 @click.option("--traceback", is_flag=True, help="When a node raises, show where.")
+@click.option(
+    "--trace",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Write what each node did when, for https://ui.perfetto.dev or chrome://tracing.",
+)
 def run_command(
     manifest: str,
     overrides: tuple[str, ...],
@@ -60,6 +66,7 @@ def run_command(
     quiet: bool,
     grace: float,
     traceback: bool,
+    trace: str | None,
 ) -> None:
     """Run the pipeline of MANIFEST until its sources end, or Ctrl-C.
 
@@ -68,7 +75,7 @@ def run_command(
     from penstock.engine.cli.run import Session, run_session
     from penstock.engine.running import RunOptions
 
-    options = RunOptions(only_native=executor == "native", grace_s=grace)
+    options = RunOptions(only_native=executor == "native", grace_s=grace, trace=trace)
     session = Session(options, as_json=as_json, quiet=quiet, traceback=traceback)
     pipeline = _load(manifest, overrides, as_json=as_json)
     sys.exit(run_session(pipeline, session))

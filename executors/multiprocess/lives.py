@@ -7,7 +7,8 @@ import os
 import random
 import tempfile
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import perf_counter_ns
 
 import trio
 
@@ -22,6 +23,7 @@ from penstock.executors.multiprocess.supervisor import Counters, Supervisor
 __all__ = ["Lives", "Worker"]
 
 _log = logging.getLogger("penstock")
+_RESTARTS = 1000
 
 
 @dataclass(slots=True)
@@ -33,12 +35,14 @@ class Lives:
         redelivered: data that were in the hands of a process that died, and were given to the node again.
         state_lost: inputs that the node had been given and knows nothing of any more (`restart_fresh`).
         set_aside: data that were not given to it again.
+        restarted_ns: when those processes were started (`perf_counter_ns`); of the newest thousand.
     """
 
     restarts: int = 0
     redelivered: int = 0
     state_lost: int = 0
     set_aside: int = 0
+    restarted_ns: deque[int] = field(default_factory=lambda: deque(maxlen=_RESTARTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +192,7 @@ class Worker:
         if self._stopping.is_set():
             return False
         self.lives.restarts += 1
+        self.lives.restarted_ns.append(perf_counter_ns())
         _log.warning("node %r: %s; restarted (%d)", self.node_id, said, self.lives.restarts)
         self._now = self._process(succeeds=True)
         return True
