@@ -27,6 +27,7 @@ __all__ = [
     "NeighbourLost",
     "RingReceiverEnd",
     "RingSenderEnd",
+    "Watcher",
 ]
 
 
@@ -70,6 +71,18 @@ class EdgeReceiver(Protocol):
     @property
     def is_stale(self) -> bool:
         """Whether the oldest datum that was taken is: to be acknowledged and not to be worked on."""
+        ...
+
+
+class Watcher(Protocol):
+    """Somebody who sees what passes an edge."""
+
+    def see(self, data: RuntimeData) -> None:
+        """A datum has been put in."""
+        ...
+
+    def see_end(self) -> None:
+        """None will be."""
         ...
 
 
@@ -119,6 +132,7 @@ class LocalEdge:
         self._sent = self._received = self._dropped = self._sent_bytes = 0
         self.queueing: Histogram = Histogram()
         self._pace = Pace()
+        self._watchers: tuple[Watcher, ...] = ()
         self._noted: list[tuple[RuntimeData, int, int]] = []  # of those that wait: when it was sent, what it stands for
 
     async def send(self, data: RuntimeData) -> None:
@@ -162,6 +176,22 @@ class LocalEdge:
         """Nothing follows. Idempotent."""
         self._ended = True
         self._reader.unpark_all()
+        for watcher in self._watchers:
+            watcher.see_end()
+
+    def watch(self, watcher: Watcher) -> None:
+        """Show somebody what is put in from now on. An edge that nobody watches does not ask for it."""
+        self._watchers += (watcher,)
+        self._put = self._put_and_show  # type: ignore[method-assign]
+        if self._ended:
+            watcher.see_end()
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Show nothing more. Idempotent."""
+        if watcher in self._watchers:
+            self._watchers = tuple(other for other in self._watchers if other is not watcher)
+            if not self._watchers:
+                del self._put
 
     async def receive(self) -> RuntimeData:
         """The next datum, waiting for it.
@@ -297,6 +327,11 @@ class LocalEdge:
         if sent >= self._pace.next:
             self._noted.append((data, monotonic_ns(), self._pace.weight(sent)))
         self._reader.unpark()
+
+    def _put_and_show(self, data: RuntimeData, nbytes: int) -> None:
+        LocalEdge._put(self, data, nbytes)
+        for watcher in self._watchers:
+            watcher.see(data)
 
 
 class FeedbackEdge(LocalEdge):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from penstock.engine.pipeline import EdgeDecl, NodeDecl
-from penstock.executors.contract import DataType, ExecutorType, Json
+from penstock.engine.problems import did_you_mean
+from penstock.executors.contract import DataType, ExecutorType, Json, Validation
 from penstock.executors.multiprocess.delivery import Delivery
 from penstock.executors.registry import NodeFactory
 
-__all__ = ["Cycle", "Plan", "PlannedEdge", "PlannedNode", "PlannedPort", "accepted_types"]
+__all__ = ["Cycle", "Plan", "PlannedEdge", "PlannedNode", "PlannedPort", "accepted_types", "edge_named"]
 
 
 @dataclass(slots=True, eq=False)
@@ -114,6 +115,27 @@ def accepted_types(port: PlannedPort) -> frozenset[DataType]:
         if "any" not in takes:
             accepted &= {kind for kind in DataType if kind.value.lower() in takes}
     return accepted
+
+
+def edge_named(edges: Sequence[PlannedEdge], said: str) -> PlannedEdge:
+    """The edge that is called `a.out -> b.in`; a port may be left out where that is clear.
+
+    Raises:
+        Validation: there is none, or there are several.
+    """
+    parts = [part.strip() for part in said.split("->")]
+    found = [edge for edge in edges if len(parts) == 2 and _is_called(edge, *parts)]
+    if len(found) == 1:
+        return found[0]
+    names = [edge.name for edge in edges]
+    if found:
+        raise Validation(f"there are several edges {said!r}: {', '.join(edge.name for edge in found)}; say which")
+    raise Validation(f"there is no edge {said!r}: {did_you_mean(said, names)}")
+
+
+def _is_called(edge: PlannedEdge, source: str, target: str) -> bool:
+    ends = (source, edge.source, edge.source_port), (target, edge.target, edge.target_port)
+    return all(said in {_end_of(end, port), _end_of(end, port).partition(".")[0]} for said, end, port in ends)
 
 
 def _end_of(end: PlannedNode | PlannedPort, port: str) -> str:

@@ -24,10 +24,11 @@ from penstock.engine.gate import Gate
 from penstock.engine.lag import Lag, measured
 from penstock.engine.local_task import LocalTask
 from penstock.engine.pipeline import Pipeline
-from penstock.engine.plan import Cycle, PlannedNode, PlannedPort
+from penstock.engine.plan import Cycle, PlannedNode, PlannedPort, edge_named
 from penstock.engine.ports import Ports
 from penstock.engine.report import Report
 from penstock.engine.reporting import edge_report, node_report
+from penstock.engine.tap import Tap
 from penstock.engine.tracing import Tracing
 from penstock.executors.contract import NodeExecution, ServiceError
 from penstock.executors.multiprocess.lives import Worker
@@ -173,6 +174,21 @@ class Run(Ports):
                 assembly.receivers[edge].interrupt()
             elif not edge.target.in_worker:
                 assembly.tasks[edge.target.node_id].interrupt(assembly.receivers[edge])
+
+    def tap(self, edge: str, *, capacity: int = 64, every_s: float = 0.005) -> Tap:
+        """See copies of what passes an edge: `async with run.tap("a -> b") as tap`, then `async for data in tap`.
+
+        It holds nothing up: what nobody fetches in time, or what was gone before it was seen, is in `tap.dropped`.
+
+        Args:
+            edge: `node.port -> node.port`; ports may be left out where that is clear.
+            capacity: data that are kept until they are fetched; beyond that the oldest is dropped.
+            every_s: how often an edge between processes is looked at.
+
+        Raises:
+            Validation: there is no such edge.
+        """
+        return Tap(self._assembly, edge_named(self._assembly.plan.edges, edge), self._nursery, capacity, every_s)
 
     def abort(self) -> None:
         """End everything at once, with data in flight."""

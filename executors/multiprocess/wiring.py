@@ -30,6 +30,7 @@ from penstock.shm.processors import usable_processors
 from penstock.shm.ring import Geometry, Policy, Ring, RingStatistics
 from penstock.shm.segment import Segment, available_bytes
 from penstock.shm.slab import SlabPool
+from penstock.shm.tapping import RingTap
 from penstock.shm.trio_channel import TrioFeedbackSender, TrioReceiver, TrioSender
 from penstock.shm.trio_doorbell import TrioDoorbell
 
@@ -216,6 +217,11 @@ class Wiring:
         """The engine's end of a link that it reads."""
         arenas = self._arenas.setdefault(link.writer.family, ArenaMap(link.writer.family))
         return TrioReceiver(link.ring, arenas, self.bell, link.writer.bell, link.options)
+
+    def tap(self, link: Link) -> RingTap:
+        """Copies of what passes a link from now on, whoever stands at its ends."""
+        arenas = self._arenas.setdefault(link.writer.family, ArenaMap(link.writer.family))
+        return RingTap(link.ring, arenas, link.options.lane)
 
     def claim(self, shape: int | Sequence[int], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
         """An array in shared memory, for a node of this process (see `NodeContext.claim`)."""

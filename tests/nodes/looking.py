@@ -6,6 +6,8 @@ import os
 import signal
 import time
 
+import numpy as np
+
 from penstock.executors.contract import RuntimeData
 
 
@@ -40,3 +42,19 @@ class Slow:
                 open(self.once, "w").close()
             os.kill(os.getpid(), signal.SIGKILL)
         return data
+
+
+class Patterns:
+    """Tensors whose every element is their number: each third as large as `large`, the others as `small`."""
+
+    inputs: dict[str, str] = {}
+
+    def __init__(self, count: int, small: int = 500, large: int = 30_000, pause_us: int = 0) -> None:
+        self.count, self.small, self.large, self.pause_us = count, small, large, pause_us
+
+    def produce(self):
+        for number in range(self.count):
+            if self.pause_us:
+                time.sleep(self.pause_us / 1e6)
+            size = self.small if number % 3 else self.large
+            yield RuntimeData.tensor(np.full(size, number, np.int64), meta={"number": number})
