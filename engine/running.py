@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class RunOptions:
         on_dead_letter: gets each datum that a node with `on_error: dead_letter` failed on; left out, the newest 100 are
             in `Run.dead_letters`.
         trace: the file of a trace (see docs/inside.md); none is made if it is left out.
+        record: files by edge (`a.out -> b.in`): what is sent along it, bit by bit, for the node `replay`.
     """
 
     only_native: bool = False
@@ -63,6 +65,7 @@ class RunOptions:
     session_id: str | None = None
     on_dead_letter: OnDeadLetter | None = None
     trace: str | PathLike[str] | None = None
+    record: Mapping[str, str | PathLike[str]] = field(default_factory=dict)
 
 
 class Run(Ports):
@@ -422,7 +425,8 @@ async def open_run(pipeline: Pipeline, options: RunOptions | None = None, *, alo
         NodeExecution: a node failed, or its process died.
     """
     options = options or RunOptions()
-    plan = check(pipeline, only_native=options.only_native, alone=alone)
+    record = {edge: os.fspath(path) for edge, path in options.record.items()}
+    plan = check(pipeline, only_native=options.only_native, alone=alone, record=record)
     tracing = None if options.trace is None else Tracing(Path(options.trace))
     with ExitStack() as stack:
         shared = any(node.in_worker for node in plan.nodes)
