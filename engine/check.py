@@ -243,7 +243,9 @@ class _Checker:
         except Validation as error:
             self._problems.append(Problem(where, error.message))
             return
-        node_id = f"record/{edge.name}"  # nobody else can write this name
+        port = edge.name.partition(" -> ")[0]
+        count = sum(name.startswith(f"record/{port}") for name in self._nodes)
+        node_id = f"record/{port}{count + 1 if count else ''}"  # nobody else can write this name
         decl = NodeDecl(node_id, "recorder", {"path": path, "edge": edge.name}, ExecutorType.NATIVE, where=where)
         decl.param_where["path"], decl.folders["path"] = where, ""
         self._plan_node(decl)

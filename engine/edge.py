@@ -132,6 +132,7 @@ class LocalEdge:
         self._sent = self._received = self._dropped = self._sent_bytes = 0
         self.queueing: Histogram = Histogram()
         self._pace = Pace()
+        self._next_noted = self._pace.next
         self._watchers: tuple[Watcher, ...] = ()
         self._noted: list[tuple[RuntimeData, int, int]] = []  # of those that wait: when it was sent, what it stands for
 
@@ -324,8 +325,9 @@ class LocalEdge:
         self._pending_bytes += nbytes
         self._sent = sent = self._sent + 1
         self._sent_bytes += nbytes
-        if sent >= self._pace.next:
+        if sent >= self._next_noted:
             self._noted.append((data, monotonic_ns(), self._pace.weight(sent)))
+            self._next_noted = self._pace.next
         self._reader.unpark()
 
     def _put_and_show(self, data: RuntimeData, nbytes: int) -> None:

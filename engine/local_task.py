@@ -114,6 +114,7 @@ class LocalTask:
         self.busy_ns: int = 0
         self.processing: Histogram = Histogram()
         self._pace = Pace()
+        self._next_noted = self._pace.next
         self.lag: Lag = Lag()
         self.longest_hold_ns: int = 0
         self._resumed_ns = 0  # since when the node computes, or waits for something of its own
@@ -257,12 +258,15 @@ class LocalTask:
         took_ns = time.perf_counter_ns() - start - (self._emit_ns - waited)
         self.busy_ns += took_ns
         self.processed = processed = self.processed + 1
-        if took_ns > LONG_NS or processed >= self._pace.next:
+        if took_ns > LONG_NS or processed >= self._next_noted:
             self._note(took_ns)
 
     def _note(self, took_ns: int) -> None:
         """Put a call into the histogram (see `histogram`: what it stands for, and why that is right)."""
-        weight = self._pace.weight(self.processed) if self.processed >= self._pace.next else 1
+        weight = 1
+        if self.processed >= self._next_noted:
+            weight = self._pace.weight(self.processed)
+            self._next_noted = self._pace.next
         self.processing.add(took_ns, 1 if took_ns > LONG_NS else weight)
         self._note_hold(time.perf_counter_ns())
 

@@ -147,10 +147,14 @@ async def test_an_edge_is_recorded_and_given_again(tmp_path, executor, speed):
 async def test_what_a_program_sends_and_receives_is_recorded(tmp_path):
     """The edges of external inputs and outputs are edges like others; several are recorded at once."""
     pipeline = Pipeline().add("upper", f"{SMALL}:upper", executor="multiprocess").input("in", "upper")
-    options = RunOptions(record={"in -> upper": tmp_path / "in", "upper.out -> out": tmp_path / "out"})
-    async with pipeline.output("out", "upper").open(options) as run:
+    record = {"in -> upper": "in", "upper.out -> out": "out", "upper.out -> more": "more"}
+    options = RunOptions(record={edge: tmp_path / name for edge, name in record.items()})
+    async with pipeline.output("out", "upper").output("more", "upper").open(options) as run:
         await run.send("in", "a")
         await run.receive("out")
+    nodes = {node.node_id for node in run.report().nodes}
+    assert nodes == {"upper", "record/in", "record/upper.out", "record/upper.out2"}
+    assert [data.as_text() for data in read(tmp_path / "more")[0]] == ["A"]
     assert [data.as_text() for data in read(tmp_path / "in")[0]] == ["a"]
     assert [data.as_text() for data in read(tmp_path / "out")[0]] == ["A"]
 

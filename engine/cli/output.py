@@ -33,7 +33,7 @@ __all__ = [
     "table_of_types",
 ]
 
-_SEEN_LAG_MS = 10.0
+_SEEN_LAG_MS = 100.0
 
 
 def fail(text: str, *, code: int) -> NoReturn:
@@ -178,11 +178,12 @@ def _title(report: Report) -> Text:
 
 def _lag(report: Report) -> list[Text]:
     """A line, where somebody held up everything else in this process."""
-    if report.loop_lag_ms_max < _SEEN_LAG_MS:
+    lag_ms, node = report.loop_lag_ms_max, report.holds_loop
+    if lag_ms < _SEEN_LAG_MS:
         return []
-    node = report.holds_loop
-    whose = "" if node is None else f"; node {node.node_id} held it for {_duration((node.longest_hold_ms or 0) * 1e3)}"
-    return [Text(f"the loop of this process stood still for up to {_duration(report.loop_lag_ms_max * 1e3)}{whose}")]
+    held_ms = 0.0 if node is None else node.longest_hold_ms or 0.0
+    whose = "" if node is None or held_ms < lag_ms / 2 else f", by {node.node_id} for {_duration(held_ms * 1e3)}"
+    return [Text(f"the loop of this process was held up for {_duration(lag_ms * 1e3)}{whose}", style="yellow")]
 
 
 def _duration(us: float | None) -> str:
