@@ -38,16 +38,18 @@ class Histogram:
     WORDS: Final = _BUCKETS + 1
 
     def __init__(self, words: Words | None = None) -> None:
-        """Count into these words, or into new ones.
+        """Count into these words, or into new ones, which are made when there is something to count.
 
         Args:
             words: `WORDS` of them, u64; the first is the longest duration.
         """
-        self._words: Words = array("Q", bytes(8 * self.WORDS)) if words is None else words
+        self._words: Words | None = words
 
     def add(self, ns: int, weight: int = 1) -> None:
         """Count a duration, which stands for `weight` of them."""
         words = self._words
+        if words is None:
+            words = self._words = array("Q", bytes(8 * self.WORDS))
         words[0] = max(words[0], ns)
         units = max(ns >> _SHIFT, 4)
         octave = units.bit_length() - 3
@@ -56,11 +58,11 @@ class Histogram:
     @property
     def longest_ns(self) -> int:
         """The longest one, exactly."""
-        return int(self._words[0])
+        return 0 if self._words is None else int(self._words[0])
 
     def counts(self) -> list[int]:
         """How many there were in each bucket."""
-        return list(self._words[1:])
+        return [0] * _BUCKETS if self._words is None else list(self._words[1:])
 
 
 class Pace:
