@@ -6,10 +6,10 @@ import logging
 import os
 import random
 import tempfile
-import time
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from time import perf_counter_ns
 
 import trio
 
@@ -24,6 +24,7 @@ from penstock.executors.multiprocess.supervisor import Counters, Gone, Superviso
 __all__ = ["Lives", "Worker"]
 
 _log = logging.getLogger("penstock")
+_RESTARTS = 1000
 
 
 @dataclass(slots=True)
@@ -34,11 +35,13 @@ class Lives:
         restarts: processes that took the place of another one.
         redelivered: data that were in the hands of a process that died, and were given to the node again.
         state_lost: inputs that the node had been given and knows nothing of any more (`restart_fresh`).
+        restarted_ns: when those processes were started (`perf_counter_ns`); of the newest thousand.
     """
 
     restarts: int = 0
     redelivered: int = 0
     state_lost: int = 0
+    restarted_ns: deque[int] = field(default_factory=lambda: deque(maxlen=_RESTARTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +196,9 @@ class Worker:
         timeout_ns = int(timeout_s * 1e9)
         while True:
             since_ns = words[PageWord.SINCE_NS]
-            left_ns = since_ns + timeout_ns - time.perf_counter_ns() if since_ns else timeout_ns
+            left_ns = since_ns + timeout_ns - perf_counter_ns() if since_ns else timeout_ns
             await trio.sleep(max(left_ns, 1_000_000) / 1e9)
-            if since_ns and since_ns == words[PageWord.SINCE_NS] and time.perf_counter_ns() >= since_ns + timeout_ns:
+            if since_ns and since_ns == words[PageWord.SINCE_NS] and perf_counter_ns() >= since_ns + timeout_ns:
                 if any(link.statistics().writer_waiting for link in links):
                     await trio.sleep(timeout_s)
                 elif self._now.alive:
@@ -237,6 +240,7 @@ class Worker:
         if self._stopping.is_set():
             return False
         self.lives.restarts += 1
+        self.lives.restarted_ns.append(perf_counter_ns())
         _log.warning("node %r: %s; restarted (%d)", self.node_id, said, self.lives.restarts)
         self._now = self._process(succeeds=True)
         return True

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from penstock.executors.claim import claim_from
 from penstock.executors.codec import Codec
 from penstock.executors.contract import Json, NodeExecution, RuntimeData, ServiceError
+from penstock.executors.histogram import LONG_NS, Pace
 from penstock.executors.host import NodeHost, exactly_one, outputs, wants_nothing
 from penstock.executors.multiprocess.faults import Faults
 from penstock.executors.multiprocess.journal import END, FLUSH, Journal, SnapshotJournal, StatelessJournal
@@ -35,6 +36,8 @@ __all__ = ["WorkerLoop"]
 
 _KIND: Final = Field.KIND
 _SEQUENCE: Final = Field.SEQUENCE
+_PUBLISHED_NS: Final = Field.PUBLISHED_NS
+_PROCESSED: Final = PageWord.PROCESSED
 _BUSY_NS: Final = PageWord.BUSY_NS
 _SINCE_NS: Final = PageWord.SINCE_NS
 _ATTENTION: Final = PageWord.ATTENTION
@@ -63,8 +66,8 @@ class WorkerLoop:
     """Runs one node between its rings.
 
     Attributes:
-        processed: data given to the node; by a source, made by it.
-        busy_ns: time spent in the node, without waiting for room on its outputs.
+        processed: data given to the node; by a source, made by it. Those of its predecessors count.
+        busy_ns: time spent in the node, without waiting for room on its outputs; likewise.
     """
 
     def __init__(self, host: NodeHost, spec: WorkerSpec) -> None:
@@ -91,8 +94,11 @@ class WorkerLoop:
         self._stopping = threading.Event()
         self._interrupted = False
         self._in_source = False
-        self.processed: int = 0
-        self.busy_ns: int = 0
+        self.processed: int = self._words[_PROCESSED]
+        self.busy_ns: int = self._words[_BUSY_NS]
+        self._pace = Pace(self.processed)
+        self._next_noted = self._pace.next
+        self._busy_since_ns = 0
         host.ctx.emit = self._emit
         if spec.outputs:
             host.ctx.claim = claim_from(pool)
@@ -148,8 +154,7 @@ class WorkerLoop:
                 self._give(self._call(self.host.flush))
             self._outlets.check_repeats()
             self._outlets.end()
-        if self._journal is not None:
-            self._journal.settle()
+        self._settle()
 
     def _open_journal(self, spec: JournalSpec) -> Journal:
         receivers, senders = [link.receiver for link in self._inputs], self._outlets.senders
@@ -223,7 +228,7 @@ class WorkerLoop:
                     raise contract_error(error, link.spec.name) from error
                 if record is not None:
                     if orders is not None and words[_ATTENTION] != orders.attention:
-                        self._obey(orders)
+                        self._obey(orders, link.number)  # now, as it may be about what stands before this record
                     if journal is None:
                         self._handle(link, record)
                         del record  # its view must not outlive its acknowledgement by our doing
@@ -242,13 +247,17 @@ class WorkerLoop:
                     raise wants_nothing(self.host.ctx.node_id, [link.port or "" for link in links])
                 self._wait([link.receiver for link in waiting], patience)
 
-    def _obey(self, orders: Orders) -> None:
-        """Do what the engine has said, between two data. A successor begins where this is done."""
+    def _obey(self, orders: Orders, in_hand: int | None = None) -> None:
+        """Do what the engine has said, between two data. A successor begins where this is done.
+
+        Args:
+            orders: what it has said.
+            in_hand: the input edge of the record that is to follow, if one was taken.
+        """
         orders.look()
         if orders.is_interrupted:
             self._resolve(self._call(self.host.interrupt))
-            if self._journal is not None:
-                self._journal.settle()
+            self._settle(in_hand)
             orders.interrupt_heard()
         for order in orders.lines():
             try:
@@ -257,9 +266,12 @@ class WorkerLoop:
                 orders.refused(order, error)
                 continue
             self.host.note(order["params"])
-            if self._journal is not None:
-                self._journal.settle()
+            self._settle(in_hand)
             orders.obeyed(order)
+
+    def _settle(self, in_hand: int | None = None) -> None:
+        if self._journal is not None:
+            self._journal.settle(in_hand)
 
     def _see_end_of(self, port: str | None, links: list[_Input]) -> None:
         """Tell the node, if it wants to know, when the last edge into a port has ended."""
@@ -294,14 +306,14 @@ class WorkerLoop:
             self._journal.settle()
 
     def _produce(self) -> None:
-        start = perf_counter_ns()
+        self._busy_since_ns = perf_counter_ns() - self.busy_ns
         try:
             self._in_source = True
             if not self._stopping.is_set():
                 for data in self._results(self.host.produce()):
                     self._in_source = False
                     self._emit(self._main_port, data)
-                    self.processed += 1
+                    self._made()
                     if self._orders is not None and self._words[_ATTENTION] != self._orders.attention:
                         self._obey(self._orders)
                     self._in_source = True
@@ -311,14 +323,26 @@ class WorkerLoop:
             pass
         finally:
             self._in_source = False
-            self.busy_ns = perf_counter_ns() - start - self.bell.waited_ns
+            self._note_source()
+
+    def _made(self) -> None:
+        """Of a source: one datum more."""
+        self._words[_PROCESSED] = self.processed = self.processed + 1
+        if self.processed >= self._next_noted:
+            self._pace.weight(self.processed)
+            self._next_noted = self._pace.next
+            self._note_source()
+
+    def _note_source(self) -> None:
+        """How long a source has been at it, with its own waits, for its device say, and without those for room."""
+        self._words[_BUSY_NS] = self.busy_ns = perf_counter_ns() - self._busy_since_ns - self.bell.waited_ns
 
     def _handle(self, link: _Input, record: Record) -> None:
         data, number, params = link.codec.decode_call(record)
         port = link.port
         if port is None:
             port = self._port_name(number)
-        self.processed += 1
+        processed = self._words[_PROCESSED] = self.processed = self.processed + 1
         before_ns = self._words[_SINCE_NS] = perf_counter_ns()
         before_ns -= self.bell.waited_ns
         if record.header[_KIND] == _CALL:
@@ -336,8 +360,22 @@ class WorkerLoop:
                 if self._faults is None:
                     raise
                 self._faults.take(error, data, port)
+        took_ns = perf_counter_ns() - self.bell.waited_ns - before_ns
+        self._words[_BUSY_NS] = self.busy_ns = self.busy_ns + took_ns
+        if took_ns > LONG_NS or processed >= self._next_noted:
+            self._note(took_ns, record)
         self._words[_SINCE_NS] = 0
-        self._words[_BUSY_NS] = self.busy_ns = self.busy_ns + perf_counter_ns() - self.bell.waited_ns - before_ns
+
+    def _note(self, took_ns: int, record: Record) -> None:
+        """Put a call into the histograms (see `histogram`: what it stands for, and why that is right)."""
+        weight = 1
+        if self.processed >= self._next_noted:
+            weight = self._pace.weight(self.processed)
+            self._next_noted = self._pace.next
+        if took_ns > LONG_NS:
+            weight = 1
+        self._page.processing.add(took_ns, weight)
+        self._page.queueing.add(max(0, self._words[_SINCE_NS] - record.header[_PUBLISHED_NS]), weight)
 
     def _process(self, data: RuntimeData, port: str, params: Mapping[str, Json] = _NONE) -> Any:
         try:
@@ -454,7 +492,7 @@ class WorkerLoop:
             self._in_source = False  # no signal strikes between two edges, or inside a ring
             try:
                 self._outlets.publish(route, data)
-                self.processed += 1
+                self._made()
             finally:
                 self._in_source = True
             if self._stopping.is_set():

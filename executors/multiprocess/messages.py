@@ -92,6 +92,7 @@ class WorkerSpec:
         search_path: `sys.path` of the engine.
         main_path: the program's main script, for node types that are defined there.
         types: short names of node types, each a `package.module:Name`.
+        trace: the segment of its trace, if it is traced.
     """
 
     node: NodeSpec
@@ -104,6 +105,7 @@ class WorkerSpec:
     search_path: tuple[str, ...] = ()
     main_path: str | None = None
     types: Mapping[str, str] = field(default_factory=dict)
+    trace: str | None = None
 
 
 def encode(message: WorkerSpec | Mapping[str, Json]) -> bytes:
