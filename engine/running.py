@@ -203,7 +203,7 @@ class Run(Ports):
             every_s: how often an edge between processes is looked at.
 
         Raises:
-            Validation: there is no such edge.
+            Validation: there is no such edge, or a bound is none.
         """
         return Tap(self._assembly, edge_named(self._assembly.plan.edges, edge), self._nursery, capacity, every_s)
 

@@ -19,7 +19,7 @@ from penstock.engine.edge import LocalEdge
 from penstock.engine.external import RunEnded
 from penstock.engine.plan import PlannedEdge
 from penstock.executors.codec import Codec
-from penstock.executors.contract import RuntimeData
+from penstock.executors.contract import RuntimeData, Validation
 from penstock.shm.record import Record
 from penstock.shm.tapping import RingTap
 
@@ -36,6 +36,8 @@ class Tap(AsyncIterator[RuntimeData]):
     def __init__(
         self, assembly: Assembly, edge: PlannedEdge, nursery: trio.Nursery, capacity: int, every_s: float
     ) -> None:
+        if capacity < 1 or not 0 < every_s < float("inf"):
+            raise Validation(f"a tap keeps at least 1 datum and looks in less than for ever: {capacity=}, {every_s=}")
         self.edge: str = edge.name
         self._nursery = nursery
         self._every_s = every_s
