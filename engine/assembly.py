@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from penstock.engine.edge import EdgeReceiver, FeedbackEdge, LocalEdge, LocalStatistics, RingReceiverEnd, RingSenderEnd
 from penstock.engine.external import ExternalInput, ExternalOutput
@@ -14,15 +14,21 @@ from penstock.executors.codec import Codec
 from penstock.executors.contract import NodeContext
 from penstock.executors.local import LocalNode
 from penstock.executors.multiprocess.asleep import is_asleep
+from penstock.executors.multiprocess.faults import DEAD_LETTERS
 from penstock.executors.multiprocess.launch import Launch
 from penstock.executors.multiprocess.lives import Worker
 from penstock.executors.multiprocess.messages import NodeSpec
 from penstock.executors.multiprocess.supervisor import OnOutput, WorkerOptions
 from penstock.executors.multiprocess.wiring import Link, Party, Wiring, check_room
+from penstock.executors.trace import Trace
 from penstock.shm.ring import Geometry, RingStatistics
+from penstock.shm.trio_channel import TrioSender
 from penstock.shm.trio_doorbell import Breath
 
 __all__ = ["Assembly"]
+
+_LETTERS = 16
+"""Dead letters of a worker that may wait for the engine."""
 
 
 @dataclass(slots=True)
@@ -36,7 +42,11 @@ class Assembly:
         growth: how often an edge that blocks may grow.
         local_edges, links: every edge of the plan is one of them.
         receivers: of those edges that are read in this process.
+        senders: of those edges into a worker that are written in this process.
         inputs, outputs: the external ones, by name.
+        faults: what each node failed on.
+        letters: where the dead letters of a worker come out.
+        traces: of the workers, where they are traced.
     """
 
     plan: Plan
@@ -49,12 +59,21 @@ class Assembly:
     local_edges: dict[PlannedEdge, LocalEdge] = field(default_factory=dict)
     links: dict[PlannedEdge, Link] = field(default_factory=dict)
     receivers: dict[PlannedEdge, EdgeReceiver] = field(default_factory=dict)
+    senders: dict[PlannedEdge, TrioSender] = field(default_factory=dict)
     inputs: dict[str, ExternalInput] = field(default_factory=dict)
     outputs: dict[str, ExternalOutput] = field(default_factory=dict)
+    faults: dict[str, Faults] = field(default_factory=dict)
+    letters: dict[str, RingReceiverEnd] = field(default_factory=dict)
+    traces: dict[str, Trace] = field(default_factory=dict)
     _launches: dict[str, Launch] = field(default_factory=dict)
 
-    def build(self, *, grace_s: float, on_output: OnOutput) -> None:
+    def build(self, *, grace_s: float, on_output: OnOutput, traced: bool = False) -> None:
         """Make all parts.
+
+        Args:
+            grace_s: how long a worker may take to end after SIGTERM.
+            on_output: gets what it prints.
+            traced: whether workers note what they do.
 
         Raises:
             AllocationFailed: /dev/shm is too small for the rings of all edges together.
@@ -62,8 +81,9 @@ class Assembly:
         """
         wiring, breath = self.wiring, Breath()
         if wiring is not None:
-            self._launch_workers(wiring, grace_s, on_output)
+            self._launch_workers(wiring, WorkerOptions(grace_s=grace_s, on_output=on_output), traced=traced)
             self._make_links(wiring)
+            self._make_letters(wiring)
         for edge in self.plan.edges:
             if not edge.shared:
                 decl = edge.decl
@@ -118,6 +138,10 @@ class Assembly:
         """Whether the process of a node sleeps, and nobody has rung it. This one does not count."""
         return not node.in_worker or is_asleep(self.pid(node), self._launches[node.node_id].party.bell)
 
+    def writer_of(self, edge: PlannedEdge) -> LocalEdge | TrioSender:
+        """Where an edge is written in this process."""
+        return self.senders[edge] if edge.shared else self.local_edges[edge]
+
     def end_feedback(self, edge: PlannedEdge) -> None:
         """End an edge of feedback in the place of its writer, which has nothing to send."""
         link = self.links.get(edge)
@@ -127,13 +151,16 @@ class Assembly:
             assert self.wiring is not None
             self.wiring.end(link)
 
-    def _launch_workers(self, wiring: Wiring, grace_s: float, on_output: OnOutput) -> None:
+    def _launch_workers(self, wiring: Wiring, options: WorkerOptions, *, traced: bool) -> None:
         for node in self.plan.nodes:
             if node.in_worker:
                 name = node.import_name
-                spec = NodeSpec(node.node_id, name, dict(node.params), self.session_id)
-                options = WorkerOptions(node.decl.init_timeout_s, grace_s, on_output, surroundings=node.surroundings)
-                self._launches[node.node_id] = Launch(wiring, spec, {}, options)
+                spec = NodeSpec(node.node_id, name, dict(node.params), self.session_id, on_error=node.decl.on_error)
+                own = replace(options, init_timeout_s=node.decl.init_timeout_s, surroundings=node.surroundings)
+                self._launches[node.node_id] = launch = Launch(wiring, spec, {}, own, traced)
+                self.faults[node.node_id] = Faults(node.decl, self.on_dead_letter)
+                if traced:
+                    self.traces[node.node_id] = Trace(wiring.trace(launch.party).view)
 
     def _make_links(self, wiring: Wiring) -> None:
         shared = [edge for edge in self.plan.edges if edge.shared]
@@ -159,6 +186,15 @@ class Assembly:
             if isinstance(edge.target, PlannedNode) and edge.target.in_worker:
                 self._launches[edge.target.node_id].inputs.append(link.reader_spec(edge.target_port))
 
+    def _make_letters(self, wiring: Wiring) -> None:
+        """An edge of its own for the data that a node in a worker fails on."""
+        for node in self.plan.nodes:
+            if node.in_worker and node.decl.on_error == "dead_letter":
+                launch = self._launches[node.node_id]
+                link = wiring.link(f"{node.node_id} (dead letters)", launch.party, wiring.engine, capacity=_LETTERS)
+                launch.outputs.append(link.writer_spec(DEAD_LETTERS))
+                self.letters[node.node_id] = RingReceiverEnd(wiring.receiver(link), Codec(link.name))
+
     def _party(self, end: PlannedNode | PlannedPort, wiring: Wiring) -> Party:
         if isinstance(end, PlannedNode) and end.in_worker:
             return self._launches[end.node_id].party
@@ -170,7 +206,7 @@ class Assembly:
             ctx.claim = wiring.claim
         local = LocalNode(node.factory, ctx, thread=node.decl.thread, signature=node.signature)
         inputs = [(edge.target_port, self._receiver(edge, wiring)) for edge in node.edges_in]
-        faults = Faults(node.decl, self.on_dead_letter)
+        faults = self.faults[node.node_id] = Faults(node.decl, self.on_dead_letter)
         return LocalTask(local, inputs, self._outputs(node.edges_out, wiring), faults)
 
     def _outputs(self, edges: list[PlannedEdge], wiring: Wiring | None) -> dict[str, Outputs]:
@@ -180,7 +216,8 @@ class Assembly:
             port = outputs.setdefault(edge.source_port, Outputs(Codec(edge.name)))
             if edge.shared:
                 assert wiring is not None
-                port.rings.append(RingSenderEnd(wiring.sender(self.links[edge])))
+                self.senders[edge] = sender = wiring.sender(self.links[edge])
+                port.rings.append(RingSenderEnd(sender))
             else:
                 port.edges.append(self.local_edges[edge])
         return outputs

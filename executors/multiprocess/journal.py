@@ -83,8 +83,8 @@ class Journal(Protocol):
         """All of its outputs are published."""
         ...
 
-    def settle(self) -> bool:
-        """Acknowledge everything that was done; whether there was anything."""
+    def settle(self, in_hand: int | None = None) -> None:
+        """Acknowledge everything that was done, but for a record of this input edge that was taken and not begun."""
         ...
 
 
@@ -133,8 +133,8 @@ class StatelessJournal:
         elif number != FLUSH:
             self._words[_ENDS] |= 1 << (number - END)
 
-    def settle(self) -> bool:
-        return False
+    def settle(self, in_hand: int | None = None) -> None:
+        """Everything is settled as soon as it is done."""
 
     def _found(self) -> Step | None:
         """What was in hand."""
@@ -239,15 +239,15 @@ class SnapshotJournal:
         ):
             self.settle()
 
-    def settle(self) -> bool:
+    def settle(self, in_hand: int | None = None) -> None:
         """Commit: the snapshot, the positions and the bases; then acknowledge."""
         if not self._noted:
-            return False
+            return
         words, other = self._words, 1 - self._active
         commit = self._page.commits[other]
         words[commit.blob_bytes] = _write(self._blobs[other], encode_state(self._take_snapshot()))
-        for at, receiver in enumerate(self._inputs, commit.positions):
-            words[at] = receiver.ring.next
+        for number, receiver in enumerate(self._inputs):
+            words[commit.positions + number] = receiver.ring.taken - (number == in_hand)
         for at, end in enumerate(self._outputs, commit.bases):
             words[at] = end.ring.decided
         words[commit.ends] = self._ends
@@ -261,7 +261,6 @@ class SnapshotJournal:
             for _ in range(self._count[number]):
                 receiver.acknowledge()
             self._count[number] = self._bytes[number] = 0
-        return True
 
     def _bring_up(self, positions: memoryview) -> None:
         """Acknowledge what was committed: the predecessor may have died before it did."""

@@ -19,7 +19,11 @@ from penstock.shm.ring import Ring
 from penstock.shm.segment import Segment
 from penstock.shm.slab import SlabPool
 
-__all__ = ["Outlet", "Outlets", "Route", "options_of", "ring_of"]
+__all__ = ["EdgeFailed", "Outlet", "Outlets", "Route", "options_of", "ring_of"]
+
+
+class EdgeFailed(NodeExecution):
+    """Something went wrong on an edge, which is not the fault of a datum."""
 
 
 class Outlet:
@@ -75,9 +79,15 @@ class Outlets:
             self.publish = self._publish_what_is_new
 
     def forget_repeats(self) -> None:
-        """What was to come again will not: the datum that it came from is set aside."""
-        self._repeats = None
-        self.publish = self._publish
+        """What was to come again will not: the datum that it came from is set aside. Dead letters will all the same."""
+        if self._repeats is not None:
+            self._repeats.forget({outlet.sender for outlet in self.all if outlet.spec.port in self.routes})
+            self._see_all_repeated(self._repeats)
+
+    def _see_all_repeated(self, repeats: Repeats) -> None:
+        if not repeats:
+            self._repeats = None
+            self.publish = self._publish
 
     def check_repeats(self) -> None:
         """See that everything has come again that was to.
@@ -115,18 +125,17 @@ class Outlets:
             ]
         except NotRepeated as error:
             raise self._not_repeated(error) from None
-        if not repeats:
-            self.forget_repeats()
+        self._see_all_repeated(repeats)
         self._publish(new, data)
 
     def _not_repeated(self, error: NotRepeated) -> NodeExecution:
         text = f"{error}: it is no function of its inputs alone, so `delivery: replay` is not for it"
-        return NodeExecution(self._node_id, text)
+        return EdgeFailed(self._node_id, text)
 
     def _edge_error(self, error: SharedMemoryError, edge: str) -> NodeExecution:
         """An error of an edge, with its name; what it means is in the text, as the engine gets no more than that."""
         said = contract_error(error, edge).message
-        return NodeExecution(self._node_id, said if edge in said else f"edge {edge}: {said}")
+        return EdgeFailed(self._node_id, said if edge in said else f"edge {edge}: {said}")
 
     def _route(self, port: str, number: int) -> Route:
         return [

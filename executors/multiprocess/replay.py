@@ -55,9 +55,9 @@ class Repeats:
             del self._left[end]
         return True
 
-    def forget(self) -> None:
-        """They will not come: what they came from was set aside."""
-        self._left.clear()
+    def forget(self, ends: set[SendEnd]) -> None:
+        """On these edges they will not come: what they came from was set aside."""
+        self._left = {end: count for end, count in self._left.items() if end not in ends}
 
     def check_all_came(self) -> None:
         """See that nothing is left, once everything was done again that was done before.
