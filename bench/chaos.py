@@ -76,7 +76,9 @@ def _repeat(arguments: argparse.Namespace, seed: int) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.chaos", description="Workers are killed; nobody notices.")
-    parser.add_argument("--kills", type=int, default=100, help="SIGKILLs in all; a round is begun until there were as many")
+    parser.add_argument(
+        "--kills", type=int, default=100, help="SIGKILLs in all; a round is begun until there were as many"
+    )
     parser.add_argument("--seconds", type=float, default=8.0, help="of a round under fire")
     parser.add_argument("--rate", type=float, default=2.0, help="kills a second")
     parser.add_argument("--seed", type=int, help="of the first round; each one more has the next; drawn when left out")

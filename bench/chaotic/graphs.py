@@ -67,10 +67,10 @@ Build = Callable[[dict[str, int] | None], Graph]
 def issue_graph(seed: int, counts: dict[str, int] | None = None) -> Graph:
     """Six `replay` workers: four stateless ones, one of them behind a merge, one with snapshots, and a zip.
 
-        left  -> one -> both -> sum -> sink
-             \\-> three -> pair.a -> sink
-        right -> two -> both
-             \\-> pair.b
+    left  -> one -> both -> sum -> sink
+         \\-> three -> pair.a -> sink
+    right -> two -> both
+         \\-> pair.b
     """
     counts = counts or {"left": ENDLESS, "right": ENDLESS}
     graph = Graph(penstock.Pipeline(f"issue {seed}"), counts)

@@ -145,7 +145,9 @@ def _differences(got: Sink, expected: Sink) -> list[str]:
     for path in sorted(got.paths.keys() | expected.paths.keys()):
         here, there = got.paths.get(path, []), expected.paths.get(path, [])
         if here != there:
-            at = next((n for n, (a, b) in enumerate(zip(here, there, strict=False)) if a != b), min(len(here), len(there)))
+            at = next(
+                (n for n, (a, b) in enumerate(zip(here, there, strict=False)) if a != b), min(len(here), len(there))
+            )
             wrong.append(
                 f"path {path}: {len(here)} data under fire, {len(there)} in peace; "
                 f"at {at} there are {here[at : at + 3]} instead of {there[at : at + 3]}"
