@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
-from nodes.mortal import value
-from test_replay import NODES, TIRELESS, exact, listing, node_of
+from test_replay import NODES, exact, listing, node_of
 
 import penstock
 from penstock.engine.running import RunOptions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -97,11 +97,20 @@ def issue_graph(seed: int, counts: dict[str, int] | None = None) -> Graph:
 
 @dataclass(frozen=True, slots=True)
 class _Port:
-    """An output. `pure`: its data have one order; `exact`: those of each path have."""
+    """An output.
+
+    Attributes:
+        roots: the sources that its data come from.
+        pure: its data have one order.
+        exact: those of each path have.
+        steady: there is one for each datum of its source.
+    """
 
     name: str
+    roots: frozenset[str]
     pure: bool = True
     exact: bool = True
+    steady: bool = True
 
 
 class _Random:
@@ -115,6 +124,8 @@ class _Random:
         self._unused: list[_Port] = []
         self._used: list[_Port] = []
         self._workers = 0
+        self._coupled: dict[str, str] = {}
+        """Which sources may not get ahead of each other any more, as a zip holds them together."""
 
     def draw(self) -> Graph:
         random = self._random
@@ -125,7 +136,7 @@ class _Random:
         if not self._workers:
             self._pass("worker", "multiprocess")
         while self._unused:
-            ports = [self._take() for _ in range(min(len(self._unused), random.choice((1, 1, 1, 2, 3))))]
+            ports = dict.fromkeys(self._take() for _ in range(random.choice((1, 1, 1, 2, 3))))
             self._graph.sink(*(p.name for p in ports), exact=all(p.exact for p in ports), **self._bounds())
         return self._graph
 
@@ -135,7 +146,8 @@ class _Random:
         count = count if self._counts is None else self._counts[name]
         self._graph.sources[name] = count
         self._add(name, "Stream", executor, {"count": count})
-        self._unused.append(_Port(f"{name}.out"))
+        self._coupled[name] = name
+        self._unused.append(_Port(f"{name}.out", frozenset([name])))
 
     def _node(self, name: str) -> None:
         kind = self._random.choice(("Pass", "Branch", "Branch", "Tally", "Tally", "Keep", "Couple", "Couple", "Newest"))
@@ -143,29 +155,46 @@ class _Random:
             self._group(name, kind)
             return
         merged = self._random.random() < 0.3
-        ports = [self._take() for _ in range(self._random.randint(2, 3) if merged else 1)]
-        ports = list(dict.fromkeys(ports))
+        ports = list(dict.fromkeys(self._take() for _ in range(self._random.randint(2, 3) if merged else 1)))
         params = {"ballast": self._random.choice((0, 100, 3 << 20))} if kind == "Tally" else {}
         self._add(name, kind, self._executor(0.8), params)
         exact = [self._join(port.name, f"{name}.in") and port.exact for port in ports]
         pure = len(ports) == 1 and ports[0].pure
         outputs = ("out", "side") if kind in {"Branch", "Tally"} else ("out",)
-        self._unused += [_Port(f"{name}.{port}", pure, all(exact)) for port in outputs]
+        roots = frozenset().union(*(port.roots for port in ports))
+        steady = len(ports) == 1 and ports[0].steady and kind != "Branch" and all(exact)
+        self._unused += [_Port(f"{name}.{port}", roots, pure, all(exact), steady and port == "out") for port in outputs]
 
     def _group(self, name: str, kind: str) -> None:
         a, b = self._take(), self._take()
+        if not self._may_couple(a, b):
+            kind = "Newest"  # it takes whatever comes
         self._add(name, kind, self._executor(0.8), {}, sized=False)
         exact = [self._join(port.name, f"{name}.{into}") and port.exact for port, into in ((a, "a"), (b, "b"))]
         known = all(exact) and a.pure and b.pure and kind == "Couple"
         outputs = ("a", "b", "unmatched_a", "unmatched_b") if kind == "Couple" else ("a", "b", "unmatched_a")
-        self._unused += [_Port(f"{name}.{port}", known, known) for port in outputs]
+        roots = a.roots | b.roots
+        if kind == "Couple":
+            self._coupled |= {
+                root: self._coupled[min(roots)] for root in self._coupled if self._is_held_with(root, roots)
+            }
+        self._unused += [_Port(f"{name}.{port}", roots, known, known, steady=False) for port in outputs]
+
+    def _may_couple(self, a: _Port, b: _Port) -> bool:
+        """Whether a zip of the two needs no more room the longer it runs."""
+        if a.roots == b.roots:
+            return len(a.roots) == 1 and a.steady and b.steady
+        return not {self._coupled[root] for root in a.roots} & {self._coupled[root] for root in b.roots}
+
+    def _is_held_with(self, root: str, roots: frozenset[str]) -> bool:
+        return self._coupled[root] in {self._coupled[other] for other in roots}
 
     def _pass(self, name: str, executor: str) -> None:
         port = self._take()
         self._add(name, "Pass", executor, {})
         self._workers += 1
         self._join(port.name, f"{name}.in")
-        self._unused.append(_Port(f"{name}.out", port.pure, port.exact))
+        self._unused.append(replace(port, name=f"{name}.out"))
 
     def _take(self) -> _Port:
         """An output, which is used for the first time if there is one."""

@@ -125,11 +125,11 @@ class Tally(_Base):
         return _onward(data, self.ctx.node_id, said=[count, total])
 
     def flush(self) -> RuntimeData:
-        self.ctx.emit("side", self._final({"ballast": int(self.ballast.sum(dtype=np.int64))}))
+        self.ctx.emit("side", self._final({"ballast": int(self.ballast.sum(dtype=np.int64))}, ".side"))
         return self._final({path: self.sums[path] for path in sorted(self.sums)})
 
-    def _final(self, said: Any) -> RuntimeData:
-        return RuntimeData.json(said, meta={"path": f"{self.ctx.node_id}.flush", "at": [0]})
+    def _final(self, said: Any, port: str = "") -> RuntimeData:
+        return RuntimeData.json(said, meta={"path": f"{self.ctx.node_id}{port}.flush", "at": [0]})
 
     def snapshot(self) -> Any:
         return {"sums": self.sums, "ballast": self.ballast}
