@@ -151,7 +151,8 @@ class Worker:
     def end_stream(self) -> None:
         """Ask a source to end its stream here (see `Supervisor.end_stream`)."""
         self._ending = True
-        self._now.end_stream()
+        if self._now.was_ready:  # else it hears of it later, and SIGINT might end it before it heeds signals
+            self._now.end_stream()
 
     async def stop(self, grace_s: float | None = None) -> None:
         """SIGTERM, the grace period, SIGKILL; nobody follows. Returns when the worker is gone."""
@@ -211,7 +212,10 @@ class Worker:
     def _process(self, *, succeeds: bool) -> Supervisor:
         if not self._goes_on:
             return self._launch.supervisor()
-        spec = JournalSpec(self._blobs, self._delivery.snapshot_every, succeeds, tuple(self._set_aside), self._crashes)
+        delivery = self._delivery
+        fresh = delivery.mode is DeliveryMode.RESTART_FRESH
+        aside = tuple(self._set_aside)
+        spec = JournalSpec(self._blobs, delivery.snapshot_every, succeeds, fresh, aside, self._crashes)
         return self._launch.supervisor(spec, announce=False)
 
     async def _begin_again(self, supervisor: Supervisor) -> None:

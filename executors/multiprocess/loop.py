@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
@@ -91,8 +90,8 @@ class WorkerLoop:
         self._faults = Faults(self._outlets, self._words) if spec.node.on_error != "fail" else None
         self._crashes = spec.journal.crashes if spec.journal is not None else ""
         self._orders: Orders | None = None
-        self._stopping = threading.Event()
-        self._interrupted = False
+        self._made_before: list[int] | None = None
+        self._stopping = self._interrupted = False
         self._in_source = False
         self.processed: int = self._words[_PROCESSED]
         self.busy_ns: int = self._words[_BUSY_NS]
@@ -127,9 +126,12 @@ class WorkerLoop:
         self.end_stream()
 
     def end_stream(self) -> None:
-        """End a source's stream, as if it had no more to give; for another node nothing happens. Signal-safe."""
-        self._stopping.set()
-        if self._in_source:
+        """End a source's stream, as if it had no more to give; for another node nothing happens. Signal-safe.
+
+        What a predecessor has published comes again before that.
+        """
+        self._stopping = True
+        if self._in_source and self._is_over():
             raise _StopProducing
 
     def run(self) -> None:
@@ -148,8 +150,8 @@ class WorkerLoop:
             else:
                 self._catch_up()
                 self._consume()
-                if self._journal is not None:
-                    self._journal.begin(FLUSH, 0)
+            if self._journal is not None:
+                self._journal.begin(FLUSH, 0)
             if not self._leaves_out(FLUSH, 0):
                 self._give(self._call(self.host.flush))
             self._outlets.check_repeats()
@@ -164,7 +166,10 @@ class WorkerLoop:
             journal = SnapshotJournal(self._page, receivers, senders, spec.blobs, self._take_snapshot, spec.every)
             if journal.state is not None:
                 self._resolve(self.host.restore(journal.state))
-        if spec.succeeds:
+        if spec.fresh and self.host.is_source:  # what it makes is new, unless there was to be no more
+            self._stopping = self._stopping or journal.made is not None
+        elif spec.succeeds:
+            self._made_before = journal.made
             self._outlets.keep_back(journal.repeated)
         return journal
 
@@ -309,7 +314,7 @@ class WorkerLoop:
         self._busy_since_ns = perf_counter_ns() - self.busy_ns
         try:
             self._in_source = True
-            if not self._stopping.is_set():
+            if not self._is_over():
                 for data in self._results(self.host.produce()):
                     self._in_source = False
                     self._emit(self._main_port, data)
@@ -317,13 +322,19 @@ class WorkerLoop:
                     if self._orders is not None and self._words[_ATTENTION] != self._orders.attention:
                         self._obey(self._orders)
                     self._in_source = True
-                    if self._stopping.is_set():
+                    if self._is_over():
                         break
         except _StopProducing:
             pass
         finally:
             self._in_source = False
             self._note_source()
+
+    def _is_over(self) -> bool:
+        """Whether a source is to make no more: told to stop, or where a predecessor had made all that it was to."""
+        if self._made_before is not None and self._outlets.made() == self._made_before:
+            return True
+        return self._stopping and (self._interrupted or not self._outlets.repeats)
 
     def _made(self) -> None:
         """Of a source: one datum more."""
@@ -495,7 +506,7 @@ class WorkerLoop:
                 self._made()
             finally:
                 self._in_source = True
-            if self._stopping.is_set():
+            if self._is_over():
                 raise _StopProducing
         else:
             self._outlets.publish(route, data)

@@ -67,6 +67,7 @@ class JournalSpec:
         blobs: descriptors of two files for snapshots; None of a stateless node.
         every: inputs between two snapshots at most.
         succeeds: whether there was a worker before.
+        fresh: whether what it knew, or has made as a source, is no concern of who takes its place.
         set_aside: (number of the input, sequence) of data that are not given to the node any more.
         crashes: why they are not.
     """
@@ -74,6 +75,7 @@ class JournalSpec:
     blobs: tuple[int, int] | None = None
     every: int | None = None
     succeeds: bool = False
+    fresh: bool = False
     set_aside: tuple[tuple[int, int], ...] = ()
     crashes: str = ""
 

@@ -72,6 +72,16 @@ class Outlets:
         for outlet in self.all:
             outlet.sender.end()
 
+    @property
+    def repeats(self) -> bool:
+        """Whether something that a predecessor has published is still to come again."""
+        return self._repeats is not None
+
+    def made(self) -> list[int]:
+        """How many outputs of each edge were decided on, without those that are still to come again."""
+        repeats = self._repeats
+        return [end.ring.decided - (repeats.left(end) if repeats is not None else 0) for end in self.senders]
+
     def keep_back(self, counts: Sequence[int]) -> None:
         """Of a successor: so many outputs of each edge will come again."""
         if any(counts):

@@ -39,6 +39,10 @@ class Repeats:
     def __bool__(self) -> bool:
         return bool(self._left)
 
+    def left(self, end: SendEnd) -> int:
+        """How many outputs of an edge are still to come again."""
+        return self._left.get(end, 0)
+
     def keeps_back(self, end: SendEnd, message: Outgoing) -> bool:
         """Whether this output was decided on before.
 
