@@ -56,6 +56,8 @@ class NodeReport:
     """Data that it failed on, which did not fail the run (`on_error`)."""
     dead_letters: int = 0
     """Those that were set aside."""
+    pids: tuple[int, ...] = ()
+    """Of all its replicas, where it has several: everything else is the sum of theirs, and `pid` the first one's."""
 
 
 @dataclass(frozen=True, slots=True)

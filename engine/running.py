@@ -29,9 +29,9 @@ from penstock.engine.stall import Stall
 from penstock.engine.watch import Watch, can_deadlock
 from penstock.executors.contract import NodeExecution, ServiceError
 from penstock.executors.multiprocess.lives import Worker
+from penstock.executors.multiprocess.replicas import Replicas
 from penstock.executors.multiprocess.supervisor import OnOutput, print_output
 from penstock.executors.multiprocess.wiring import Wiring
-from penstock.shm.ring import Word
 
 __all__ = ["Run", "RunOptions", "open_plan", "open_run", "run"]
 
@@ -253,7 +253,7 @@ class Run(Ports):
         for node in self._assembly.plan.nodes:
             if node.is_source and node.node_id in self._unfinished:
                 links = [self._assembly.links.get(edge) for edge in node.edges_out if node.in_worker]
-                if not links or not all(link is not None and link.ring.words[Word.ENDED] for link in links):
+                if not links or not all(link is not None and link.statistics().ended for link in links):
                     return False
         return True
 
@@ -323,7 +323,7 @@ class Run(Ports):
             else:
                 nursery.start_soon(self._drive_task, node.node_id, self._assembly.tasks[node.node_id])
 
-    async def _wait_ready(self, worker: Worker) -> None:
+    async def _wait_ready(self, worker: Worker | Replicas) -> None:
         try:
             await worker.wait_ready()
         except NodeExecution as error:
@@ -352,7 +352,7 @@ class Run(Ports):
             self._fail(NodeExecution(node_id, f"its cleanup took longer than {self._options.grace_s:g} s"))
         self._finished(node_id)
 
-    async def _drive_worker(self, node: PlannedNode, worker: Worker) -> None:
+    async def _drive_worker(self, node: PlannedNode, worker: Worker | Replicas) -> None:
         await worker.wait_gone()
         if worker.failure is not None:
             self._fail(worker.failure)
@@ -414,6 +414,7 @@ class Run(Ports):
             lives.redelivered,
             lives.state_lost,
             lives.set_aside,
+            pids=worker.pids if node.replicas > 1 else (),
         )
 
     def _edge_report(self, edge: PlannedEdge) -> EdgeReport:
@@ -514,7 +515,7 @@ def run(pipeline: Pipeline | str | PathLike[str], options: RunOptions | None = N
     return trio.run(main)
 
 
-async def _shielded(worker: Worker) -> None:
+async def _shielded(worker: Worker | Replicas) -> None:
     """A cancelled run still ends its workers in good order: see `Run._end`."""
     with trio.CancelScope(shield=True):
         await worker.run()

@@ -99,6 +99,11 @@ class Worker:
         return self._now.pid
 
     @property
+    def pids(self) -> tuple[int, ...]:
+        """Its one process."""
+        return (self.pid,)
+
+    @property
     def counters(self) -> Counters:
         """What its last process said at its end."""
         return self._now.counters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,9 +16,10 @@ from penstock.executors.multiprocess.journal import END, FLUSH, Journal, Snapsho
 from penstock.executors.multiprocess.messages import JournalSpec, LinkSpec, WorkerSpec
 from penstock.executors.multiprocess.outlets import Outlets, options_of, ring_of
 from penstock.executors.multiprocess.page import Page, PageWord
+from penstock.executors.multiprocess.strands import MergedInput, ReplicaReceiver, merged
 from penstock.executors.translate import contract_error, node_error
 from penstock.shm.arena import ArenaMap
-from penstock.shm.blocking import Receiver, wait_any
+from penstock.shm.blocking import Receiver, Waitable, wait_any
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.errors import EndOfChannel, Interrupted, PeerLost, SharedMemoryError
 from penstock.shm.patience import Patience
@@ -48,11 +49,11 @@ class _StopProducing(BaseException):
 class _Input:
     """An input ring with its codec."""
 
-    def __init__(self, number: int, spec: LinkSpec, bell: Doorbell, arenas: ArenaMap) -> None:
+    def __init__(self, number: int, spec: LinkSpec, bell: Doorbell, arenas: ArenaMap, kind: type[Receiver]) -> None:
         self.number = number
         self.spec = spec
         self.port = spec.port
-        self.receiver = Receiver(ring_of(spec), arenas, bell, Doorbell(*spec.peer_bell), options_of(spec))
+        self.receiver = kind(ring_of(spec), arenas, bell, Doorbell(*spec.peer_bell), options_of(spec))
         self.codec = Codec(spec.name)
 
 
@@ -75,8 +76,13 @@ class WorkerLoop:
         if spec.journal is not None and spec.journal.succeeds:
             pool.adopt()
         arenas = {link.family: ArenaMap(link.family) for link in spec.inputs}
-        self._inputs = [_Input(i, link, self.bell, arenas[link.family]) for i, link in enumerate(spec.inputs)]
-        self._outlets = Outlets(host, spec.outputs, self.bell, pool)
+        is_replica = any(link.causes for link in spec.outputs)
+        kind = ReplicaReceiver if is_replica else Receiver
+        self._inputs = [_Input(i, link, self.bell, arenas[link.family], kind) for i, link in enumerate(spec.inputs)]
+        causes = self._inputs[0].receiver if is_replica else None
+        self._outlets = Outlets(host, spec.outputs, self.bell, pool, causes)
+        if isinstance(causes, ReplicaReceiver):
+            causes.outputs = self._outlets.senders
         self._routes = self._outlets.routes
         self._main_port = host.outputs[0] if host.outputs else ""
         self._answers: list[RuntimeData] | None = None
@@ -173,7 +179,7 @@ class WorkerLoop:
                 self._tell_of_end(number - END)
         self._outlets.check_repeats()
 
-    def _handle_noted(self, journal: Journal, link: _Input, record: Record) -> None:
+    def _handle_noted(self, journal: Journal, link: _Input | MergedInput, record: Record) -> None:
         """Handle a record so that a successor could do it again."""
         sequence, nbytes = record.header[_SEQUENCE], len(record.payload)
         journal.begin(link.number, sequence)
@@ -187,7 +193,7 @@ class WorkerLoop:
         journal.done(link.number, nbytes)
 
     def _consume(self) -> None:
-        links = self._inputs
+        links = merged(self._inputs)
         journal = self._journal
         patience = Patience(links[0].spec.wait) if links else Patience()
         wants = None if any(link.port is None for link in links) else self.host.wants
@@ -224,7 +230,7 @@ class WorkerLoop:
                     raise wants_nothing(self.host.ctx.node_id, [link.port or "" for link in links])
                 self._wait([link.receiver for link in waiting], patience)
 
-    def _see_end_of(self, port: str | None, links: list[_Input]) -> None:
+    def _see_end_of(self, port: str | None, links: Sequence[_Input | MergedInput]) -> None:
         """Tell the node, if it wants to know, when the last edge into a port has ended."""
         if self.host.ended is not None and port is not None and all(link.port != port for link in links):
             self._tell_of_end(self.host.inputs.index(port))
@@ -247,7 +253,7 @@ class WorkerLoop:
         self._outlets.forget_repeats()
         return True
 
-    def _wait(self, receivers: list[Receiver], patience: Patience) -> None:
+    def _wait(self, receivers: Sequence[Waitable], patience: Patience) -> None:
         """Wait for inputs. While there are none, nothing stays unsettled: a writer may wait for an empty edge."""
         if self._journal is None or not self._journal.unsettled:
             wait_any(self.bell, receivers, patience)
@@ -274,7 +280,7 @@ class WorkerLoop:
             self._in_source = False
             self.busy_ns = perf_counter_ns() - start - self.bell.waited_ns
 
-    def _handle(self, link: _Input, record: Record) -> None:
+    def _handle(self, link: _Input | MergedInput, record: Record) -> None:
         data, number, params = link.codec.decode_call(record)
         port = link.port
         if port is None:
