@@ -18,6 +18,7 @@ from penstock.shm.record import Field, Outgoing, Record
 from penstock.shm.ring import Policy
 from penstock.shm.trio_channel import TrioReceiver, TrioSender
 from penstock.shm.trio_doorbell import Breath
+from penstock.shm.trio_strands import TrioMerger, TrioSplitter
 
 __all__ = [
     "EdgeFailed",
@@ -371,7 +372,7 @@ class FeedbackEdge(LocalEdge):
 class RingSenderEnd:
     """The end of an edge into a worker."""
 
-    def __init__(self, sender: TrioSender) -> None:
+    def __init__(self, sender: TrioSender | TrioSplitter) -> None:
         self.name: str = sender.name
         self._sender = sender
 
@@ -429,7 +430,7 @@ class RingSenderEnd:
 class RingReceiverEnd:
     """The end of an edge out of a worker."""
 
-    def __init__(self, receiver: TrioReceiver, codec: Codec) -> None:
+    def __init__(self, receiver: TrioReceiver | TrioMerger, codec: Codec) -> None:
         self._receiver = receiver
         self._codec = codec
         self._taken = self._stale = 0

@@ -170,6 +170,7 @@ class _Reader:
                 ),
                 self._typed(said, "on_error", str, "fail", "the name of one"),
                 self._typed(said, "timeout", (int, float), None, "a number of seconds"),
+                self._typed(said, "replicas", int, 1, "a whole number of workers"),
                 where,
                 {str(name): self._where(params, name) for name in params},
                 SurroundingsDecl(

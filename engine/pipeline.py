@@ -94,6 +94,7 @@ class NodeDecl:
     delivery: DeliveryDecl = field(default_factory=DeliveryDecl)
     on_error: str = "fail"
     timeout_s: float | None = None
+    replicas: int = 1
     where: Where = field(default_factory=Where)
     param_where: dict[str, Where] = field(default_factory=dict)
     surroundings: SurroundingsDecl = field(default_factory=SurroundingsDecl)
@@ -210,6 +211,7 @@ class Pipeline:
         snapshot_every: int | None = None,
         on_error: str = "fail",
         timeout_s: float | None = None,
+        replicas: int = 1,
         python: str | PathLike[str] | None = None,
         env: Mapping[str, Json] | None = None,
         cwd: str | PathLike[str] | None = None,
@@ -237,6 +239,7 @@ class Pipeline:
                 goes no further), or `dead_letter` (likewise, and `RunOptions.on_dead_letter` gets it with its error).
             timeout_s: of one call of an async node or of one in a thread, without its waits for room; past that the
                 node has failed.
+            replicas: workers that share the data of a stateless node, each with an instance of it; order is kept.
             python: the interpreter of its worker, which needs numpy alone: a path, or a name on PATH.
             env: variables for its worker; with `"inherit": False` it gets no others.
             cwd: where its worker works.
@@ -263,6 +266,7 @@ class Pipeline:
                 DeliveryDecl(delivery, dict(restart or {}), max_redeliveries, snapshot_every),
                 on_error,
                 timeout_s,
+                replicas,
                 where,
                 surroundings=SurroundingsDecl(
                     None if python is None else fspath(python), dict(env or {}), None if cwd is None else fspath(cwd)

@@ -50,6 +50,11 @@ class PlannedNode:
         return self.decl.node_id
 
     @property
+    def replicas(self) -> int:
+        """Workers that run it; 1 also where it runs in this process."""
+        return self.decl.replicas if self.in_worker else 1
+
+    @property
     def chooses(self) -> bool:
         """Whether it takes from one input rather than another, and so may hold up who writes the other."""
         return len(self.edges_in) > 1 and hasattr(self.factory, "wants")
@@ -60,6 +65,7 @@ class PlannedPort:
     """An external input or output: the end of edges that the program holds."""
 
     in_worker: ClassVar[bool] = False
+    replicas: ClassVar[int] = 1
 
     name: str
     edges: list[PlannedEdge] = field(default_factory=list)
@@ -84,6 +90,11 @@ class PlannedEdge:
     def shared(self) -> bool:
         """Whether it crosses a process border, and so is a ring in shared memory."""
         return self.source.in_worker or self.target.in_worker
+
+    @property
+    def strands(self) -> int:
+        """Rings that it consists of, where it crosses a process border: one for each replica at an end of it."""
+        return max(self.source.replicas, self.target.replicas)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,6 +10,7 @@ from penstock.engine.report import EdgeReport, NodeReport
 from penstock.executors.histogram import Histogram, percentiles
 from penstock.executors.multiprocess.lives import Worker
 from penstock.executors.multiprocess.page import PageWord
+from penstock.executors.multiprocess.replicas import Replicas
 
 __all__ = ["edge_report", "node_report"]
 
@@ -17,7 +18,7 @@ __all__ = ["edge_report", "node_report"]
 def node_report(assembly: Assembly, node: PlannedNode, flowing_s: float) -> NodeReport:
     """What a node has done in the time since data began to flow."""
     worker = assembly.workers.get(node.node_id)
-    work = _work_of_task(assembly, node) if worker is None else _work_of_worker(assembly, worker)
+    work = _work_of_task(assembly, node) if worker is None else _work_of_worker(assembly, node, worker)
     busy_s = work["busy_s"]
     return NodeReport(
         node_id=node.node_id,
@@ -60,20 +61,22 @@ def _work_of_task(assembly: Assembly, node: PlannedNode) -> dict[str, Any]:
     }
 
 
-def _work_of_worker(assembly: Assembly, worker: Worker) -> dict[str, Any]:
-    """From its page, which says it while it works, and when it is dead."""
-    counters, lives, page = worker.counters, worker.lives, worker.page
+def _work_of_worker(assembly: Assembly, node: PlannedNode, worker: Worker | Replicas) -> dict[str, Any]:
+    """From its page, or those of all replicas, which say it while they work, and when they are dead."""
+    counters, lives = worker.counters, worker.lives
+    pages = [one.page for one in worker.workers]
     return {
         "pid": worker.pid,
-        "processed": page.words[PageWord.PROCESSED],
-        "busy_s": page.words[PageWord.BUSY_NS] / 1e9,
+        "pids": worker.pids if node.replicas > 1 else (),
+        "processed": sum(page.words[PageWord.PROCESSED] for page in pages),
+        "busy_s": sum(page.words[PageWord.BUSY_NS] for page in pages) / 1e9,
         "peak_rss_kib": counters.max_rss_kib if counters.why else None,
         "restarts": lives.restarts,
         "redelivered": lives.redelivered,
         "state_lost": lives.state_lost,
         "errors": worker.errors,
-        "dead_letters": assembly.faults[worker.node_id].dead_letters,
-        **_times([page.processing], [page.queueing]),
+        "dead_letters": assembly.faults[node.node_id].dead_letters,
+        **_times([page.processing for page in pages], [page.queueing for page in pages]),
     }
 
 

@@ -17,7 +17,7 @@ import trio
 from penstock.engine.assembly import Assembly
 from penstock.engine.check import check
 from penstock.engine.control import changed_params, edges_at_and_behind, node_of
-from penstock.engine.edge import NeighbourLost
+from penstock.engine.edge import NeighbourLost, RingReceiverEnd
 from penstock.engine.ending import CycleEnding
 from penstock.engine.external import ExternalOutput, RunEnded
 from penstock.engine.faults import DeadLetter, OnDeadLetter
@@ -36,9 +36,9 @@ from penstock.engine.watch import Watch, can_deadlock
 from penstock.executors.contract import EndOfStream, NodeExecution, ServiceError
 from penstock.executors.multiprocess.faults import open_letter
 from penstock.executors.multiprocess.lives import Worker
+from penstock.executors.multiprocess.replicas import Replicas
 from penstock.executors.multiprocess.supervisor import OnOutput, print_output
 from penstock.executors.multiprocess.wiring import Wiring
-from penstock.shm.ring import Word
 
 __all__ = ["Run", "RunOptions", "open_plan", "open_run", "run"]
 
@@ -296,7 +296,7 @@ class Run(Ports):
         for node in self._assembly.plan.nodes:
             if node.is_source and node.node_id in self._unfinished:
                 links = [self._assembly.links.get(edge) for edge in node.edges_out if node.in_worker]
-                if not links or not all(link is not None and link.ring.words[Word.ENDED] for link in links):
+                if not links or not all(link is not None and link.statistics().ended for link in links):
                     return False
         return True
 
@@ -373,7 +373,7 @@ class Run(Ports):
             else:
                 nursery.start_soon(self._drive_task, node.node_id, self._assembly.tasks[node.node_id])
 
-    async def _wait_ready(self, worker: Worker) -> None:
+    async def _wait_ready(self, worker: Worker | Replicas) -> None:
         try:
             await worker.wait_ready()
         except NodeExecution as error:
@@ -402,12 +402,13 @@ class Run(Ports):
             self._fail(NodeExecution(node_id, f"its cleanup took longer than {self._options.grace_s:g} s"))
         self._finished(node_id)
 
-    async def _drive_worker(self, node: PlannedNode, worker: Worker) -> None:
+    async def _drive_worker(self, node: PlannedNode, worker: Worker | Replicas) -> None:
         async with trio.open_nursery() as nursery:
             if node.decl.timeout_s is not None:
                 nursery.start_soon(worker.watch_timeout, node.decl.timeout_s)
-            if node.node_id in self._assembly.letters:
-                await self._open_letters(node.node_id)
+            async with trio.open_nursery() as reading:
+                for letters in self._assembly.letters.get(node.node_id, ()):
+                    reading.start_soon(self._open_letters, node.node_id, letters)
             await worker.wait_gone()
             nursery.cancel_scope.cancel()
         if worker.failure is not None:
@@ -417,9 +418,9 @@ class Run(Ports):
         elif worker.counters.why == "ended":
             self._finished(node.node_id)
 
-    async def _open_letters(self, node_id: str) -> None:
+    async def _open_letters(self, node_id: str, letters: RingReceiverEnd) -> None:
         """Hand on the data that a node in a worker failed on, until there will be none."""
-        letters, faults = self._assembly.letters[node_id], self._assembly.faults[node_id]
+        faults = self._assembly.faults[node_id]
         try:
             while True:
                 port, data, error = open_letter(node_id, await letters.receive())
@@ -548,7 +549,7 @@ def run(pipeline: Pipeline | str | PathLike[str], options: RunOptions | None = N
     return trio.run(main)
 
 
-async def _shielded(worker: Worker) -> None:
+async def _shielded(worker: Worker | Replicas) -> None:
     """A cancelled run still ends its workers in good order: see `Run._end`."""
     with trio.CancelScope(shield=True):
         await worker.run()

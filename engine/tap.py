@@ -20,6 +20,7 @@ from penstock.engine.external import RunEnded
 from penstock.engine.plan import PlannedEdge
 from penstock.executors.codec import Codec
 from penstock.executors.contract import RuntimeData, Validation
+from penstock.executors.multiprocess.wiring import Link
 from penstock.shm.record import Record
 from penstock.shm.tapping import RingTap
 
@@ -51,7 +52,10 @@ class Tap(AsyncIterator[RuntimeData]):
         self._ring: RingTap | None = None
         if self._local is None:
             assert assembly.wiring is not None
-            self._ring = assembly.wiring.tap(assembly.links[edge])
+            link = assembly.links[edge]
+            if not isinstance(link, Link):
+                raise Validation(f"edge {edge.name} is several rings, as a node of it has replicas: record it instead")
+            self._ring = assembly.wiring.tap(link)
 
     @property
     def dropped(self) -> int:

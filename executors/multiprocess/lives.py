@@ -103,6 +103,11 @@ class Worker:
         return self._now.pid
 
     @property
+    def pids(self) -> tuple[int, ...]:
+        """Its one process."""
+        return (self.pid,)
+
+    @property
     def counters(self) -> Counters:
         """What its last process said at its end."""
         return self._now.counters
@@ -117,6 +122,11 @@ class Worker:
         """What it is at."""
         assert self._launch.party.page is not None
         return self._launch.party.page
+
+    @property
+    def workers(self) -> tuple[Worker]:
+        """Itself: it has no replicas."""
+        return (self,)
 
     async def run(self) -> None:
         """Start the process, and others in its place, until one is done or no other may follow. Never raises."""
