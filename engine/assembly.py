@@ -150,7 +150,9 @@ class Assembly:
         what = f"the shared memory of pipeline {self.plan.name!r} ({len(shared)} edges between processes)"
         geometries = [Geometry.fitting(strand_of(edge)[0], POLICIES[edge.decl.policy]) for edge in shared]
         check_room([shape for edge, shape in zip(shared, geometries, strict=True) for _ in range(edge.strands)], what)
-        for edge in sorted(shared, key=lambda edge: edge.source.replicas > 1):  # behind replicas: when those have inputs
+        for edge in sorted(
+            shared, key=lambda edge: edge.source.replicas > 1
+        ):  # behind replicas: when those have inputs
             self.links[edge] = self._join(edge, wiring)
             self._tell_workers(edge)
 

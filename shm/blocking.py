@@ -103,9 +103,7 @@ class Waitable(Protocol):
         ...
 
 
-def wait_any(
-    bell: Doorbell, receivers: Sequence[Waitable], patience: Patience, timeout_s: float | None = None
-) -> None:
+def wait_any(bell: Doorbell, receivers: Sequence[Waitable], patience: Patience, timeout_s: float | None = None) -> None:
     """Wait until one of the receivers may have news, somebody rings for another reason, or the time is over.
 
     Raises:

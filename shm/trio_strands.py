@@ -18,7 +18,7 @@ class TrioSplitter(Splitter[TrioSender]):
     """A `Splitter` of a trio program. One task sends at a time."""
 
     async def send(self, message: Outgoing) -> None:
-        """Publish a message, waiting for room in its ring (see `TrioSender.send`). A cancelled call has sent nothing."""
+        """Publish a message, waiting for room in its ring (see `TrioSender.send`). Cancelled, it has sent nothing."""
         await self.next.send(message)
         self.pass_on()
 

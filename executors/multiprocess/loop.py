@@ -16,7 +16,7 @@ from penstock.executors.multiprocess.journal import END, FLUSH, Journal, Snapsho
 from penstock.executors.multiprocess.messages import JournalSpec, LinkSpec, WorkerSpec
 from penstock.executors.multiprocess.outlets import Outlets, options_of, ring_of
 from penstock.executors.multiprocess.page import Page, PageWord
-from penstock.executors.multiprocess.strands import MergedInput, ReplicaReceiver, merged
+from penstock.executors.multiprocess.strands import Input, MergedInput, ReplicaReceiver, merged
 from penstock.executors.translate import contract_error, node_error
 from penstock.shm.arena import ArenaMap
 from penstock.shm.blocking import Receiver, Waitable, wait_any
@@ -179,7 +179,7 @@ class WorkerLoop:
                 self._tell_of_end(number - END)
         self._outlets.check_repeats()
 
-    def _handle_noted(self, journal: Journal, link: _Input | MergedInput, record: Record) -> None:
+    def _handle_noted(self, journal: Journal, link: Input | MergedInput, record: Record) -> None:
         """Handle a record so that a successor could do it again."""
         sequence, nbytes = record.header[_SEQUENCE], len(record.payload)
         journal.begin(link.number, sequence)
@@ -230,7 +230,7 @@ class WorkerLoop:
                     raise wants_nothing(self.host.ctx.node_id, [link.port or "" for link in links])
                 self._wait([link.receiver for link in waiting], patience)
 
-    def _see_end_of(self, port: str | None, links: Sequence[_Input | MergedInput]) -> None:
+    def _see_end_of(self, port: str | None, links: Sequence[Input | MergedInput]) -> None:
         """Tell the node, if it wants to know, when the last edge into a port has ended."""
         if self.host.ended is not None and port is not None and all(link.port != port for link in links):
             self._tell_of_end(self.host.inputs.index(port))
@@ -280,7 +280,7 @@ class WorkerLoop:
             self._in_source = False
             self.busy_ns = perf_counter_ns() - start - self.bell.waited_ns
 
-    def _handle(self, link: _Input | MergedInput, record: Record) -> None:
+    def _handle(self, link: Input | MergedInput, record: Record) -> None:
         data, number, params = link.codec.decode_call(record)
         port = link.port
         if port is None:

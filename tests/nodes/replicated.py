@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from nodes.mortal import Mortal, value
-
 from penstock.executors.contract import NodeContext, RuntimeData
 
 
