@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from penstock.engine.catalogue import FoundType
 from penstock.engine.pipeline import NodeDecl
 from penstock.engine.plan import PlannedEdge, PlannedNode
+from penstock.executors.contract import Node
 
 __all__ = ["MOST_REPLICAS", "problems_of_edges", "problems_of_replicas"]
 
@@ -39,7 +40,7 @@ def problems_of_replicas(
         )
     if found.guest_params is None:
         for method in ("flush", "ended"):
-            if hasattr(found.factory, method):
+            if getattr(found.factory, method, None) not in {None, getattr(Node, method, None)}:
                 yield f"each replica would have a {method}() of its own: {found.shown_name} is for one worker"
 
 

@@ -14,13 +14,14 @@ place from the words and records alone. A writer rings after such an acknowledge
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, Generic, TypeVar
 
 from penstock.shm.channel import ReceiveEnd
 from penstock.shm.errors import EndOfChannel, PeerLost
 from penstock.shm.fence import WEAK_ORDER, fence_stores
 from penstock.shm.patience import Patience
-from penstock.shm.record import Field, Header, Record
+from penstock.shm.record import Field, Record
 from penstock.shm.ring import Ring, Word
 
 __all__ = ["Merger"]
@@ -62,14 +63,23 @@ class Merger(Generic[End]):
             self._find_place()
         while True:
             turn, cause = self._turn, self._cause
-            header, done, end = self._look(turn)
-            if header is not None and header[_CAUSE] <= cause:
+            done = self._causes[turn][_ACK]  # first: what came of those stands in the ring by then
+            if WEAK_ORDER:
+                fence_stores()
+            try:
+                header = self.receivers[turn].ring.peek()
+            except EndOfChannel:
+                self._ended.add(turn)  # nor is there a later cause; but others may have outputs of their own end
+                if len(self._ended) == len(self.receivers):
+                    raise
+                self._pass_on()
+                continue
+            if header is None:
+                if done <= cause:
+                    return None
+            elif header[_CAUSE] <= cause:
                 self.taken = turn
                 return self.receivers[turn].take()
-            if header is None and done <= cause:
-                if end is None:
-                    return None
-                self._note_end(turn, end)
             self._pass_on()
 
     def acknowledge(self) -> None:
@@ -100,25 +110,6 @@ class Merger(Generic[End]):
             self._armed.disarm()
             self._armed = None
 
-    def _look(self, number: int) -> tuple[Header | None, int, Exception | None]:
-        """The next header of a ring, the causes that its writer is done with, and why there will be no header.
-
-        First the causes: what came of them stands in the ring by then. But of who has ended, or is gone, it is final.
-        """
-        done: int = self._causes[number][_ACK]
-        if WEAK_ORDER:
-            fence_stores()
-        try:
-            return self.receivers[number].ring.peek(), done, None
-        except (EndOfChannel, PeerLost) as error:
-            return None, self._causes[number][_ACK], error
-
-    def _note_end(self, number: int, end: Exception) -> None:
-        """A ring has ended and has nothing left, so no cause follows; but some may have outputs of their own end."""
-        self._ended.add(number)
-        if isinstance(end, PeerLost) or len(self._ended) == len(self.receivers):
-            raise end
-
     def _pass_on(self) -> None:
         while True:
             self._turn += 1
@@ -130,8 +121,14 @@ class Merger(Generic[End]):
 
     def _find_place(self) -> None:
         """The first cause of which something may come. Each ring's own first only grows, whatever happens meanwhile."""
-        first = []
-        for number in range(len(self.receivers)):
-            header, done, _ = self._look(number)
-            first.append((done if header is None else header[_CAUSE], number))
-        self._cause, self._turn = min(first)
+        self._cause, self._turn = min((self._first_of(number), number) for number in range(len(self.receivers)))
+
+    def _first_of(self, number: int) -> int:
+        done: int = self._causes[number][_ACK]
+        if WEAK_ORDER:
+            fence_stores()
+        with suppress(EndOfChannel, PeerLost):
+            header = self.receivers[number].ring.peek()
+            if header is not None:
+                return int(header[_CAUSE])
+        return done

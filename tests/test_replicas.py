@@ -175,9 +175,22 @@ async def test_replicas_killed_under_load_give_everything_once_and_in_order():
     assert node_of(run.report(), "slow").restarts > 10
 
 
+def test_a_writer_that_leaves_a_datum_out_keeps_the_turns(tmp_path):
+    """It has given the first of two outputs, which is not to come again: the next datum goes to the next replica."""
+    kept = []
+    pipeline = penstock.Pipeline().add("in", f"{MORTAL}:Numbers", {"count": 40})
+    params = {"deaths": str(tmp_path / "deaths"), "at": 23, "when": "after"}
+    pipeline.add("sum", f"{MORTAL}:Total", params, executor="multiprocess", delivery="restart_fresh")
+    pipeline.add("slow", f"{NODES}:Slow", executor="multiprocess", replicas=3)
+    pipeline.add("out", listing(kept)).connect("in -> sum -> slow -> out")
+    exact(penstock.run(pipeline))
+    sums = [sum(range(number + 1)) for number in range(24)]
+    assert [item["i"] for item in kept[:24]] == sums
+    assert [item["i"] for item in kept[24:40]] == [sum(range(24, number + 1)) for number in range(24, 40)]
+
+
 def test_a_replica_that_fails_fails_the_run():
     """With its own error, and though the others live on."""
-
     pipeline = penstock.Pipeline().add("in", f"{MORTAL}:Numbers", {"count": 100})
     pipeline.add("bad", f"{MORTAL}:Poison", {"number": 50}, executor="multiprocess", replicas=2, max_redeliveries=0)
     pipeline.add("out", listing([])).connect("in -> bad -> out")
