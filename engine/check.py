@@ -13,11 +13,11 @@ from penstock.engine.faults import problems_of_faults
 from penstock.engine.flatten import NAME, flatten
 from penstock.engine.nodes import BUILTIN
 from penstock.engine.pipeline import POLICIES, EdgeDecl, NodeDecl, Pipeline, PortRef
-from penstock.engine.plan import Cycle, Plan, PlannedEdge, PlannedNode, PlannedPort, accepted_types
+from penstock.engine.plan import Cycle, Plan, PlannedEdge, PlannedNode, PlannedPort, accepted_types, edge_named
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
 from penstock.engine.replicas import problems_of_edges, problems_of_replicas
 from penstock.engine.surroundings import surroundings_of
-from penstock.executors.contract import DataType, ExecutorType, Json, ServiceError
+from penstock.executors.contract import DataType, ExecutorType, Json, ServiceError, Validation
 from penstock.shm.patience import WAIT_MODES
 from penstock.shm.ring import LARGEST_CAPACITY, LARGEST_GROWTH
 
@@ -26,18 +26,21 @@ __all__ = ["check"]
 _TYPES = {data_type.value.lower() for data_type in DataType}
 
 
-def check(pipeline: Pipeline, *, only_native: bool, alone: bool = False) -> Plan:
+def check(
+    pipeline: Pipeline, *, only_native: bool, alone: bool = False, record: Mapping[str, str] | None = None
+) -> Plan:
     """The plan of a pipeline.
 
     Args:
         pipeline: as it was described.
         only_native: place every node in this process.
         alone: nobody is there to send and receive: external inputs and outputs are problems.
+        record: files by edge, into which what is sent along it is recorded.
 
     Raises:
         PipelineInvalid: with all the problems there are.
     """
-    return _Checker(flatten(pipeline), only_native=only_native).plan(alone=alone)
+    return _Checker(flatten(pipeline), only_native=only_native).plan(alone=alone, record=record or {})
 
 
 class _Checker:
@@ -53,7 +56,7 @@ class _Checker:
         self._inputs: dict[str, PlannedPort] = {}
         self._outputs: dict[str, PlannedPort] = {}
 
-    def plan(self, *, alone: bool) -> Plan:
+    def plan(self, *, alone: bool, record: Mapping[str, str]) -> Plan:
         for decl in self._pipeline.nodes:
             self._plan_node(decl)
         for edge in self._pipeline.edges:
@@ -62,6 +65,8 @@ class _Checker:
             self._plan_input(edge)
         for edge in self._pipeline.outputs:
             self._plan_output(edge)
+        for edge_name, path in record.items():
+            self._plan_recorder(edge_name, path)
         if alone:
             self._problems += self._for_programs()
         if self._pipeline.wait not in WAIT_MODES:
@@ -113,7 +118,7 @@ class _Checker:
         executor, in_worker = self._place(decl, found)
         if not _is_duration(decl.init_timeout_s):
             self._problem(decl, f"init_timeout is a number of seconds above 0, not {decl.init_timeout_s!r}")
-        delivery, unfit = delivery_of(decl.delivery, found)
+        delivery, unfit = delivery_of(decl.delivery, found, sets_aside=decl.on_error != "fail")
         for text in unfit:
             self._problem(decl, text)
         for text in problems_of_faults(decl, found, in_worker=in_worker):
@@ -252,6 +257,28 @@ class _Checker:
         elif self._join(PlannedEdge(edge, source, port, outside, "")):
             outside.edges.append(self._edges[-1])
             source.edges_out.append(self._edges[-1])
+
+    def _plan_recorder(self, edge_name: str, path: str) -> None:
+        """A node of this process that gets all that is sent along an edge: one more edge out of the same port."""
+        if self._problems:  # it may be of an edge that can not be planned
+            return
+        where = Where(f"--record {edge_name}={path}")
+        try:
+            edge = edge_named(self._edges, edge_name)
+        except Validation as error:
+            self._problems.append(Problem(where, error.message))
+            return
+        port = edge.name.partition(" -> ")[0]
+        count = sum(name.startswith(f"record/{port}") for name in self._nodes)
+        node_id = f"record/{port}{count + 1 if count else ''}"  # nobody else can write this name
+        decl = NodeDecl(node_id, "recorder", {"path": path, "edge": edge.name}, ExecutorType.NATIVE, where=where)
+        decl.param_where["path"], decl.folders["path"] = where, ""
+        self._plan_node(decl)
+        target = PortRef(node_id, "in")
+        if isinstance(edge.source, PlannedPort):
+            self._plan_input(EdgeDecl(PortRef(edge.source.name), target, where=where))
+        else:
+            self._plan_edge(EdgeDecl(PortRef(edge.source.node_id, edge.source_port), target, where=where))
 
     def _is_name(self, edge: EdgeDecl, ref: PortRef) -> bool:
         if ref.port is None and NAME.fullmatch(ref.node_id):

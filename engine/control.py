@@ -35,8 +35,6 @@ def changed_params(node: PlannedNode, params: Mapping[str, Any]) -> dict[str, Js
     known = configurable(node.factory)
     if known is None:
         raise Validation(f"node {node.node_id!r}: {node.type_name} has no configure(): see docs/python-nodes.md")
-    if node.in_worker:
-        raise Validation(f"node {node.node_id!r} runs in a worker: only native nodes can be configured while they run")
     settled: dict[str, Json] = {}
     problems: list[str] = []
     for name, value in params.items():

@@ -17,8 +17,14 @@ _MODES = {mode.value: mode for mode in DeliveryMode}
 _FIELDS = {"window": "window_s", "backoff": "backoff_s", "max_backoff": "max_backoff_s"}
 
 
-def delivery_of(said: DeliveryDecl, found: FoundType) -> tuple[Delivery, list[str]]:
-    """The options, and what is wrong with what was said."""
+def delivery_of(said: DeliveryDecl, found: FoundType, *, sets_aside: bool) -> tuple[Delivery, list[str]]:
+    """The options, and what is wrong with what was said.
+
+    Args:
+        said: in the graph.
+        found: the type of the node.
+        sets_aside: whether a datum that the node fails on fails the run no more than that (`on_error`).
+    """
     signature = found.signature
     problems = list(_problems(said, found))
     if problems:
@@ -33,6 +39,7 @@ def delivery_of(said: DeliveryDecl, found: FoundType) -> tuple[Delivery, list[st
             signature.snapshots and not signature.is_source,
             said.snapshot_every,
             None if isinstance(redeliveries, str) else redeliveries,
+            sets_aside=sets_aside,
             restarts=_restarts(said.restart),
         ),
         [],

@@ -11,9 +11,10 @@ import trio
 
 from penstock.executors.codec import Codec
 from penstock.executors.contract import BackpressureTimeout, EndOfStream, RuntimeData, ServiceError
+from penstock.executors.histogram import Histogram, Pace
 from penstock.executors.translate import contract_error
 from penstock.shm.errors import EdgeFull, EndOfChannel, GrowthRefused, PeerLost, SharedMemoryError
-from penstock.shm.record import Outgoing
+from penstock.shm.record import Field, Outgoing, Record
 from penstock.shm.ring import Policy
 from penstock.shm.trio_channel import TrioReceiver, TrioSender
 from penstock.shm.trio_doorbell import Breath
@@ -28,6 +29,7 @@ __all__ = [
     "NeighbourLost",
     "RingReceiverEnd",
     "RingSenderEnd",
+    "Watcher",
 ]
 
 
@@ -44,7 +46,13 @@ class EdgeFailed(ServiceError):
 
 
 class EdgeReceiver(Protocol):
-    """Where a node's data come from."""
+    """Where a node's data come from.
+
+    Attributes:
+        queueing: how old data were when they were taken.
+    """
+
+    queueing: Histogram
 
     async def receive(self) -> RuntimeData:
         """The next datum; raises `EndOfStream`."""
@@ -65,6 +73,18 @@ class EdgeReceiver(Protocol):
     @property
     def is_stale(self) -> bool:
         """Whether the oldest datum that was taken is: to be acknowledged and not to be worked on."""
+        ...
+
+
+class Watcher(Protocol):
+    """Somebody who sees what passes an edge."""
+
+    def see(self, data: RuntimeData) -> None:
+        """A datum has been put in."""
+        ...
+
+    def see_end(self) -> None:
+        """None will be."""
         ...
 
 
@@ -119,6 +139,11 @@ class LocalEdge:
         self._reader = trio.lowlevel.ParkingLot()
         self._writer = trio.lowlevel.ParkingLot()
         self._sent = self._received = self._dropped = self._sent_bytes = 0
+        self.queueing: Histogram = Histogram()
+        self._pace = Pace()
+        self._next_noted = self._pace.next
+        self._watchers: tuple[Watcher, ...] = ()
+        self._noted: list[tuple[RuntimeData, int, int]] = []  # of those that wait: when it was sent, what it stands for
 
     async def send(self, data: RuntimeData) -> None:
         """Put a datum in; where there is no room, wait for it or drop one, as the policy says.
@@ -166,6 +191,22 @@ class LocalEdge:
         """Nothing follows. Idempotent."""
         self._ended = True
         self._reader.unpark_all()
+        for watcher in self._watchers:
+            watcher.see_end()
+
+    def watch(self, watcher: Watcher) -> None:
+        """Show somebody what is put in from now on. An edge that nobody watches does not ask for it."""
+        self._watchers += (watcher,)
+        self._put = self._put_and_show  # type: ignore[method-assign]
+        if self._ended:
+            watcher.see_end()
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Show nothing more. Idempotent."""
+        if watcher in self._watchers:
+            self._watchers = tuple(other for other in self._watchers if other is not watcher)
+            if not self._watchers:
+                del self._put
 
     async def receive(self) -> RuntimeData:
         """The next datum, waiting for it.
@@ -255,6 +296,9 @@ class LocalEdge:
         data = self._waiting.popleft()
         if self._max_age_ns:
             self._sent_ns.popleft()
+        if self._noted and self._noted[0][0] is data:
+            _, sent_ns, weight = self._noted.pop(0)
+            self.queueing.add(monotonic_ns() - sent_ns, weight)
         self._taken.append(data.nbytes)
         return data
 
@@ -281,8 +325,11 @@ class LocalEdge:
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        self._pending_bytes -= self._waiting.popleft().nbytes
+        data = self._waiting.popleft()
+        self._pending_bytes -= data.nbytes
         self._dropped += 1
+        if self._noted and self._noted[0][0] is data:
+            del self._noted[0]
         if self._max_age_ns:
             self._sent_ns.popleft()
         self._writer.unpark()
@@ -296,10 +343,18 @@ class LocalEdge:
         if self._max_age_ns:
             self._sent_ns.append(monotonic_ns())
         self._pending_bytes += nbytes
-        self._sent += 1
+        self._sent = sent = self._sent + 1
         self._sent_bytes += nbytes
+        if sent >= self._next_noted:
+            self._noted.append((data, monotonic_ns(), self._pace.weight(sent)))
+            self._next_noted = self._pace.next
         if self._reader:
             self._reader.unpark()
+
+    def _put_and_show(self, data: RuntimeData, nbytes: int) -> None:
+        LocalEdge._put(self, data, nbytes)
+        for watcher in self._watchers:
+            watcher.see(data)
 
 
 class FeedbackEdge(LocalEdge):
@@ -379,6 +434,9 @@ class RingReceiverEnd:
         self._receiver = receiver
         self._codec = codec
         self._taken = self._stale = 0
+        self.queueing: Histogram = Histogram()
+        self._pace = Pace()
+        self._count = 0
 
     async def receive(self) -> RuntimeData:
         """The next datum, waiting for it.
@@ -396,8 +454,7 @@ class RingReceiverEnd:
             raise NeighbourLost from None
         except SharedMemoryError as error:
             raise contract_error(error, self._receiver.name) from error
-        self._taken += 1
-        return self._codec.decode(record)
+        return self._take(record)
 
     def receive_nowait(self) -> RuntimeData:
         """The next datum.
@@ -416,8 +473,7 @@ class RingReceiverEnd:
             raise contract_error(error, self._receiver.name) from error
         if record is None:
             raise trio.WouldBlock
-        self._taken += 1
-        return self._codec.decode(record)
+        return self._take(record)
 
     def acknowledge(self) -> None:
         """The oldest datum that was received is done with."""
@@ -434,3 +490,11 @@ class RingReceiverEnd:
     def is_stale(self) -> bool:
         """Whether the oldest datum that was taken was interrupted."""
         return self._stale > 0
+
+    def _take(self, record: Record) -> RuntimeData:
+        self._taken += 1
+        self._count = count = self._count + 1
+        if count >= self._pace.next:
+            age_ns = monotonic_ns() - record.header[Field.PUBLISHED_NS]
+            self.queueing.add(max(0, age_ns), self._pace.weight(count))
+        return self._codec.decode(record)

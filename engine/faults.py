@@ -53,8 +53,12 @@ class Faults:
         if self.errors == 1:
             logging.getLogger("penstock").warning("%s; on_error: %s (told once)", error, self._decl.on_error)
         if self._decl.on_error == "dead_letter":
-            self.dead_letters += 1
-            self._on_dead_letter(DeadLetter(self._decl.node_id, port, data, error))
+            self.set_aside(error, data, port)
+
+    def set_aside(self, error: NodeExecution, data: RuntimeData, port: str) -> None:
+        """Hand on a dead letter."""
+        self.dead_letters += 1
+        self._on_dead_letter(DeadLetter(self._decl.node_id, port, data, error))
 
     def too_slow(self) -> NodeExecution:
         return NodeExecution(self._decl.node_id, f"took longer than its timeout of {self.timeout_s:g} s for one datum")
@@ -66,8 +70,6 @@ def problems_of_faults(decl: NodeDecl, found: FoundType, *, in_worker: bool) -> 
         yield f"there is no on_error {decl.on_error!r}: {did_you_mean(str(decl.on_error), ON_ERROR)}"
     elif decl.on_error != "fail" and found.signature.is_source:
         yield "on_error is for nodes that are given data: a source that fails has no more"
-    elif decl.on_error != "fail" and in_worker:
-        yield "on_error is for nodes of the native and wasm executors"
     timeout_s = decl.timeout_s
     if timeout_s is None:
         return
@@ -78,7 +80,7 @@ def problems_of_faults(decl: NodeDecl, found: FoundType, *, in_worker: bool) -> 
     elif found.signature.is_source:
         yield "timeout is for one call of process(), which a source has not"
     elif in_worker:
-        yield "timeout is for nodes of the native executor"
+        return  # it ends the process
     elif decl.thread and decl.on_error != "fail":
         yield "timeout can not end a thread, which would be at work beside the next datum: leave on_error or thread out"
     elif not decl.thread and not _is_async(found.factory):

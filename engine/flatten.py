@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 
 from penstock.engine.manifest import load
-from penstock.engine.parameters import Given, fill_in
+from penstock.engine.parameters import REQUIRED, Given, fill_in
 from penstock.engine.pipeline import EdgeDecl, NodeDecl, Pipeline, PortRef
 from penstock.engine.problems import PipelineInvalid, Problem, did_you_mean
 from penstock.executors.router import Routes
@@ -31,9 +31,10 @@ def flatten(pipeline: Pipeline) -> Pipeline:
     flat = Pipeline(pipeline.name, wait=pipeline.wait, max_growth=pipeline.max_growth)
     flat.file, flat.routes = pipeline.file, pipeline.routes
     values = _values(pipeline, pipeline.given)
-    for name in sorted(pipeline.parameters.keys() - values.keys()):
-        text = f"parameter {name!r} has no default: give it a value, as in --set {name}=VALUE"
-        flat.problems.append(Problem(pipeline.parameters[name].where, text))
+    for name, parameter in pipeline.parameters.items():
+        if values[name].value is REQUIRED:
+            text = f"parameter {name!r} has no default: give it a value, as in --set {name}=VALUE"
+            flat.problems.append(Problem(parameter.where, text))
     ports = _Scope(flat, pipeline, "", values, (pipeline.routes,), (_identity(pipeline),)).expand()
     flat.inputs = [edge for edges in ports.inputs.values() for edge in edges]
     flat.outputs = ports.outputs
@@ -96,8 +97,8 @@ class _Scope:
 
     def _node(self, decl: NodeDecl) -> None:
         filled, problems = fill_in(decl, self._values, self._folder)
-        if problems:
-            self._flat.problems += problems
+        self._flat.problems += problems
+        if filled is None:
             self._flat.unreadable.add(self._prefix + decl.node_id)
             return
         inner = decl.node_type
@@ -235,13 +236,9 @@ class _Scope:
 
 
 def _values(pipeline: Pipeline, given: Mapping[str, Given]) -> dict[str, Given]:
-    """The parameters of a pipeline: those that are given, and the defaults of the others."""
+    """The parameters of a pipeline: those that are given, and the defaults of the others, which may be `REQUIRED`."""
     folder = os.path.dirname(pipeline.file)
-    defaults = {
-        name: Given(parameter.default, parameter.where, folder)
-        for name, parameter in pipeline.parameters.items()
-        if not parameter.is_required
-    }
+    defaults = {name: Given(one.default, one.where, folder) for name, one in pipeline.parameters.items()}
     return defaults | {name: value for name, value in given.items() if name in pipeline.parameters}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,11 +13,15 @@ import trio
 from penstock.engine.choosing import Choosing
 from penstock.engine.edge import EdgeReceiver, LocalEdge, RingSenderEnd
 from penstock.engine.faults import Faults
+from penstock.engine.lag import Lag
 from penstock.executors.codec import Codec
 from penstock.executors.contract import EndOfStream, NodeExecution, RuntimeData
+from penstock.executors.histogram import LONG_NS, Histogram, Pace
 from penstock.executors.local import LocalNode
 
 __all__ = ["LocalTask", "Outputs"]
+
+_TOO_LONG_NS = 100_000_000
 
 
 class Outputs:
@@ -74,6 +79,9 @@ class LocalTask:
         processed: data given to it; by a source, made by it.
         busy_ns: time in the node, without waiting for room on its outputs.
         faults: what it failed on.
+        processing: how long its calls took.
+        lag: of the loop that it runs in.
+        longest_hold_ns: for how long it has held that loop at most.
     """
 
     def __init__(
@@ -104,6 +112,12 @@ class LocalTask:
         self._between = trio.lowlevel.ParkingLot()
         self.processed: int = 0
         self.busy_ns: int = 0
+        self.processing: Histogram = Histogram()
+        self._pace = Pace()
+        self._next_noted = self._pace.next
+        self.lag: Lag = Lag()
+        self.longest_hold_ns: int = 0
+        self._resumed_ns = 0  # since when the node computes, or waits for something of its own
 
     async def initialize(self) -> None:
         await self._node.initialize()
@@ -235,7 +249,8 @@ class LocalTask:
             await self._tell_of_interrupt()
         if edge.is_stale:
             return
-        start, waited = time.perf_counter_ns(), self._emit_ns
+        start = self._resumed_ns = time.perf_counter_ns()
+        waited = self._emit_ns
         self._in_call = True
         try:
             if self.faults.timeout_s is None:
@@ -247,8 +262,33 @@ class LocalTask:
         finally:
             self._in_call = False
             self._between.unpark_all()
-        self.busy_ns += time.perf_counter_ns() - start - (self._emit_ns - waited)
-        self.processed += 1
+        took_ns = time.perf_counter_ns() - start - (self._emit_ns - waited)
+        self.busy_ns += took_ns
+        self.processed = processed = self.processed + 1
+        if took_ns > LONG_NS or processed >= self._next_noted:
+            self._note(took_ns)
+
+    def _note(self, took_ns: int) -> None:
+        """Put a call into the histogram (see `histogram`: what it stands for, and why that is right)."""
+        weight = 1
+        if self.processed >= self._next_noted:
+            weight = self._pace.weight(self.processed)
+            self._next_noted = self._pace.next
+        self.processing.add(took_ns, 1 if took_ns > LONG_NS else weight)
+        self._note_hold(time.perf_counter_ns())
+
+    def _note_hold(self, now_ns: int) -> None:
+        """See whether it has held the loop: it has if it was resumed in the same round, and not in an earlier one."""
+        held_ns = now_ns - self._resumed_ns
+        if held_ns > self.longest_hold_ns and self._resumed_ns >= self.lag.round_ns:
+            if held_ns > _TOO_LONG_NS >= self.longest_hold_ns:
+                logging.getLogger("penstock").warning(
+                    "node %r held the loop of this process for %.0f ms, and everything in it stood still: give it "
+                    "`thread: true`, or `executor: multiprocess`",
+                    self._node.node_id,
+                    held_ns / 1e6,
+                )
+            self.longest_hold_ns = held_ns
 
     async def _process_in_time(self, data: RuntimeData, port: str, timeout_s: float) -> None:
         try:
@@ -260,7 +300,7 @@ class LocalTask:
         raise self.faults.too_slow()
 
     async def _timed_produce(self) -> None:
-        start = time.perf_counter_ns()
+        start = self._resumed_ns = time.perf_counter_ns()
         try:
             await self._node.produce(self._emit_produced)
         finally:
@@ -281,12 +321,16 @@ class LocalTask:
             return
         if self._deadline is not None:
             await self._emit_beside_deadline(outputs, data, self._deadline)
+            self._resumed_ns = time.perf_counter_ns()
             return
         start = time.perf_counter_ns()
+        if start - self._resumed_ns > LONG_NS:
+            self._note_hold(start)
         try:
             await outputs.send(data)
         finally:
-            self._emit_ns += time.perf_counter_ns() - start
+            self._resumed_ns = now = time.perf_counter_ns()
+            self._emit_ns += now - start
 
     async def _emit_beside_deadline(self, outputs: Outputs, data: RuntimeData, deadline: trio.CancelScope) -> None:
         """The wait for room is not the node's: its deadline stands still meanwhile."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from penstock.engine.pipeline import DEFAULT_GROWTH, EdgeDecl, NodeDecl
+from penstock.engine.problems import did_you_mean
 from penstock.executors.contract import DataType, ExecutorType, Json, Validation
 from penstock.executors.host import Signature
 from penstock.executors.multiprocess.delivery import Delivery
@@ -18,7 +19,7 @@ from penstock.shm.patience import WaitMode
 if TYPE_CHECKING:
     from penstock.engine.running import Run, RunOptions
 
-__all__ = ["Cycle", "Plan", "PlannedEdge", "PlannedNode", "PlannedPort", "accepted_types"]
+__all__ = ["Cycle", "Plan", "PlannedEdge", "PlannedNode", "PlannedPort", "accepted_types", "edge_named"]
 
 
 @dataclass(slots=True, eq=False)
@@ -136,13 +137,15 @@ class Plan:
         """Start a run, as `Pipeline.open`, without another check: for programs that open one pipeline many times.
 
         Raises:
-            Validation: `only_native` is asked for; say so at `Pipeline.check`, which places the nodes.
+            Validation: `only_native` or `record` is asked for: `Pipeline.check` or `Pipeline.open` do that.
             AllocationFailed, NodeExecution: as `Pipeline.open`.
         """
         from penstock.engine.running import open_plan
 
         if options is not None and options.only_native and any(node.in_worker for node in self.nodes):
             raise Validation("the nodes are placed already: say pipeline.check(only_native=True)")
+        if options is not None and options.record:
+            raise Validation("the edges are planned already, without a recorder: say pipeline.open(options)")
         return open_plan(self, options)
 
 
@@ -155,6 +158,27 @@ def accepted_types(port: PlannedPort) -> frozenset[DataType]:
         if "any" not in takes:
             accepted &= {kind for kind in DataType if kind.value.lower() in takes}
     return accepted
+
+
+def edge_named(edges: Sequence[PlannedEdge], said: str) -> PlannedEdge:
+    """The edge that is called `a.out -> b.in`; a port may be left out where that is clear.
+
+    Raises:
+        Validation: there is none, or there are several.
+    """
+    parts = [part.strip() for part in said.split("->")]
+    found = [edge for edge in edges if len(parts) == 2 and _is_called(edge, *parts)]
+    if len(found) == 1:
+        return found[0]
+    names = [edge.name for edge in edges]
+    if found:
+        raise Validation(f"there are several edges {said!r}: {', '.join(edge.name for edge in found)}; say which")
+    raise Validation(f"there is no edge {said!r}: {did_you_mean(said, names)}")
+
+
+def _is_called(edge: PlannedEdge, source: str, target: str) -> bool:
+    ends = (source, edge.source, edge.source_port), (target, edge.target, edge.target_port)
+    return all(said in {_end_of(end, port), _end_of(end, port).partition(".")[0]} for said, end, port in ends)
 
 
 def _end_of(end: PlannedNode | PlannedPort, port: str) -> str:

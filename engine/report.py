@@ -38,24 +38,33 @@ class NodeReport:
     node_type: str
     executor: str
     pid: int
-    processed: int | None
-    """Data given to it (by a source: made by it); None when its worker died before it could say."""
-    busy_s: float | None
-    """Time in the node's own code."""
+    processed: int
+    """Data given to it (by a source: made by it); by all its workers, one after the other."""
+    busy_s: float
+    """Time in the node's own code, of those that are done."""
     peak_rss_kib: int | None
-    """Largest memory of its worker; None for a node of this process."""
+    """Largest memory of its worker; None for a node of this process, and when its worker died before it could say."""
     restarts: int = 0
-    """Processes that took the place of one that had crashed. `processed` and `busy_s` are of the last one."""
+    """Processes that took the place of one that had crashed."""
     redelivered: int = 0
     """Data that were in the node's hands when its process died, and were given to it again."""
     state_lost: int = 0
     """Inputs that it was given and knows nothing of any more (`delivery: restart_fresh`)."""
-    set_aside: int = 0
-    """Data that were not given to it again."""
     errors: int = 0
     """Data that it failed on, which did not fail the run (`on_error`)."""
     dead_letters: int = 0
     """Those that were set aside."""
+    p50_us: float | None = None
+    """Half of its calls took less, without their waits for room. None for a source, and before the first call."""
+    p95_us: float | None = None
+    p99_us: float | None = None
+    queue_p50_us: float | None = None
+    """Half of its data were younger than this, since they were sent, when the node got them."""
+    queue_p99_us: float | None = None
+    busy_share: float | None = None
+    """Of the time since data began to flow; of a source, which may wait for its device, with those waits."""
+    longest_hold_ms: float | None = None
+    """For how long it held the loop of this process at most; None for a worker."""
     pids: tuple[int, ...] = ()
     """Of all its replicas, where it has several: everything else is the sum of theirs, and `pid` the first one's."""
 
@@ -73,6 +82,14 @@ class Report:
     error: str | None = None
     stalls: tuple[Stall, ...] = ()
     """Edges on which nothing has moved for some time."""
+    loop_lag_ms_max: float = 0.0
+    """For how long the loop of this process did not look for what had become ready, at most, since data flow."""
+
+    @property
+    def holds_loop(self) -> NodeReport | None:
+        """The node that has held the loop of this process for longest."""
+        native = [node for node in self.nodes if node.longest_hold_ms]
+        return max(native, key=lambda node: node.longest_hold_ms or 0.0, default=None)
 
     def to_json(self) -> dict[str, Any]:
         """As plain data for `json.dumps`."""

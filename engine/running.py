@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -15,19 +17,24 @@ import trio
 from penstock.engine.assembly import Assembly
 from penstock.engine.check import check
 from penstock.engine.control import changed_params, edges_at_and_behind, node_of
-from penstock.engine.edge import NeighbourLost
+from penstock.engine.edge import EdgeReceiver, NeighbourLost
 from penstock.engine.ending import CycleEnding
 from penstock.engine.external import ExternalOutput, RunEnded
 from penstock.engine.faults import DeadLetter, OnDeadLetter
 from penstock.engine.gate import Gate
+from penstock.engine.lag import Lag, measured
 from penstock.engine.local_task import LocalTask
 from penstock.engine.pipeline import Pipeline
-from penstock.engine.plan import Cycle, Plan, PlannedEdge, PlannedNode, PlannedPort
+from penstock.engine.plan import Cycle, Plan, PlannedNode, PlannedPort, edge_named
 from penstock.engine.ports import Ports
-from penstock.engine.report import EdgeReport, NodeReport, Report
+from penstock.engine.report import Report
+from penstock.engine.reporting import edge_report, node_report
 from penstock.engine.stall import Stall
+from penstock.engine.tap import Tap
+from penstock.engine.tracing import Tracing
 from penstock.engine.watch import Watch, can_deadlock
-from penstock.executors.contract import NodeExecution, ServiceError
+from penstock.executors.contract import EndOfStream, NodeExecution, ServiceError
+from penstock.executors.multiprocess.faults import open_letter
 from penstock.executors.multiprocess.lives import Worker
 from penstock.executors.multiprocess.replicas import Replicas
 from penstock.executors.multiprocess.supervisor import OnOutput, print_output
@@ -53,6 +60,8 @@ class RunOptions:
         stall_after_s: an edge on which nothing moves for as long is reported, and logged.
         on_dead_letter: gets each datum that a node with `on_error: dead_letter` failed on; left out, the newest 100 are
             in `Run.dead_letters`.
+        trace: the file of a trace (see docs/inside.md); none is made if it is left out.
+        record: files by edge (`a.out -> b.in`): what is sent along it, bit by bit, for the node `replay`.
     """
 
     only_native: bool = False
@@ -62,6 +71,8 @@ class RunOptions:
     max_growth: int | None = None
     stall_after_s: float = 10.0
     on_dead_letter: OnDeadLetter | None = None
+    trace: str | PathLike[str] | None = None
+    record: Mapping[str, str | PathLike[str]] = field(default_factory=dict)
 
 
 class Run(Ports):
@@ -77,7 +88,9 @@ class Run(Ports):
         self._options = options
         self._nursery = nursery
         self._started_at = trio.current_time()
+        self._flowing_at: float | None = None
         self._ended_at: float | None = None
+        self._lag = Lag()
         self._unfinished = {node.node_id for node in assembly.plan.nodes}
         self._all_finished = trio.Event()
         self._unkept = set(assembly.outputs)  # outputs that the end has to wait for
@@ -150,8 +163,12 @@ class Run(Ports):
                 configured. Nothing has changed.
             NodeExecution: its `configure` failed. The run goes on.
         """
-        changed = changed_params(node_of(self._assembly.plan, node_id), params)
-        await self._assembly.tasks[node_id].configure(changed)
+        node = node_of(self._assembly.plan, node_id)
+        changed = changed_params(node, params)
+        if node.in_worker:
+            await self._assembly.workers[node_id].configure(changed)
+        else:
+            await self._assembly.tasks[node_id].configure(changed)
 
     def interrupt(self, node_id: str) -> None:
         """Make everything stale that is at and behind a node (barge-in): dropped, and counted.
@@ -170,8 +187,25 @@ class Run(Ports):
                 assembly.links[edge].interrupt()
             if isinstance(edge.target, PlannedPort):
                 assembly.receivers[edge].interrupt()
-            elif not edge.target.in_worker:
+            elif edge.target.in_worker:
+                assembly.workers[edge.target.node_id].interrupt()
+            else:
                 assembly.tasks[edge.target.node_id].interrupt(assembly.receivers[edge])
+
+    def tap(self, edge: str, *, capacity: int = 64, every_s: float = 0.005) -> Tap:
+        """See copies of what passes an edge: `async with run.tap("a -> b") as tap`, then `async for data in tap`.
+
+        It holds nothing up: what nobody fetches in time, or what was gone before it was seen, is in `tap.dropped`.
+
+        Args:
+            edge: `node.port -> node.port`; ports may be left out where that is clear.
+            capacity: data that are kept until they are fetched; beyond that the oldest is dropped.
+            every_s: how often an edge between processes is looked at.
+
+        Raises:
+            Validation: there is no such edge, or a bound is none.
+        """
+        return Tap(self._assembly, edge_named(self._assembly.plan.edges, edge), self._nursery, capacity, every_s)
 
     def abort(self) -> None:
         """End everything at once, with data in flight."""
@@ -183,12 +217,21 @@ class Run(Ports):
 
     def report(self) -> Report:
         """What has been done so far; after the end, what was done in all."""
-        nodes = tuple(map(self._node_report, self._assembly.plan.nodes))
-        edges = tuple(map(self._edge_report, self._assembly.plan.edges))
-        ended = trio.current_time() if self._ended_at is None else self._ended_at
+        assembly = self._assembly
+        flowing_s = 0.0 if self._flowing_at is None else self._now() - self._flowing_at
+        nodes = tuple(node_report(assembly, node, flowing_s) for node in assembly.plan.nodes)
+        edges = tuple(edge_report(assembly, edge, self._watch.grown.get(edge)) for edge in assembly.plan.edges)
         error = None if self._failure is None else str(self._failure)
-        duration_s = ended - self._started_at
-        return Report(self._assembly.plan.name, self._outcome(), duration_s, nodes, edges, error, tuple(self.stalls()))
+        return Report(
+            assembly.plan.name,
+            self._outcome(),
+            self._now() - self._started_at,
+            nodes,
+            edges,
+            error,
+            tuple(self.stalls()),
+            self._lag.longest_ns / 1e6,
+        )
 
     def stalls(self) -> list[Stall]:
         """The edges on which nothing has moved for `stall_after_s`: who holds what is there, and what he is doing."""
@@ -296,6 +339,12 @@ class Run(Ports):
 
     # Starting and driving
 
+    def _measure(self, lag: Lag) -> None:
+        """How long the loop does not look, from now on."""
+        self._lag = lag
+        for task in self._assembly.tasks.values():
+            task.lag = lag
+
     async def _start(self, nursery: trio.Nursery, supervisors: trio.Nursery) -> None:
         """Start the workers side by side; initialize the nodes here; then let data flow, sinks first."""
         workers = self._assembly.workers
@@ -315,6 +364,7 @@ class Run(Ports):
         nursery.start_soon(self._watch.run)
         for ending in self._endings:
             nursery.start_soon(ending.run)
+        self._flowing_at = trio.current_time()
         for node in reversed(self._assembly.plan.nodes):
             if node.in_worker:
                 worker = workers[node.node_id]
@@ -353,13 +403,33 @@ class Run(Ports):
         self._finished(node_id)
 
     async def _drive_worker(self, node: PlannedNode, worker: Worker | Replicas) -> None:
-        await worker.wait_gone()
+        async with trio.open_nursery() as nursery:
+            if node.decl.timeout_s is not None:
+                nursery.start_soon(worker.watch_timeout, node.decl.timeout_s)
+            async with trio.open_nursery() as letters:
+                for receiver in self._assembly.letters.get(node.node_id, ()):
+                    letters.start_soon(self._open_letters, node.node_id, receiver)
+            await worker.wait_gone()
+            nursery.cancel_scope.cancel()
         if worker.failure is not None:
             self._fail(worker.failure)
         elif worker.counters.why == "interrupted" and not self._stopping:
             self._fail(NodeExecution(node.node_id, f"its process (pid {worker.pid}) was told to end by SIGTERM"))
         elif worker.counters.why == "ended":
             self._finished(node.node_id)
+
+    async def _open_letters(self, node_id: str, letters: EdgeReceiver) -> None:
+        """Hand on the data that a node in a worker failed on, until there will be none."""
+        faults = self._assembly.faults[node_id]
+        try:
+            while True:
+                port, data, error = open_letter(node_id, await letters.receive())
+                faults.set_aside(error, data, port)
+                letters.acknowledge()
+        except (EndOfStream, NeighbourLost):
+            return
+        except ServiceError as error:
+            self._fail(_named(node_id, error))
 
     async def _end(self) -> None:
         """Clean up the nodes of this process and end the workers, each within the grace period."""
@@ -382,55 +452,9 @@ class Run(Ports):
                 if self._failure is None:
                     self._failure = _named(node_id, error)
 
-    # Reporting
-
-    def _node_report(self, node: PlannedNode) -> NodeReport:
-        worker = self._assembly.workers.get(node.node_id)
-        executor = node.executor.value.lower()
-        if worker is None:
-            task = self._assembly.tasks[node.node_id]
-            return NodeReport(
-                node.node_id,
-                node.type_name,
-                executor,
-                0,
-                task.processed,
-                task.busy_ns / 1e9,
-                None,
-                errors=task.faults.errors,
-                dead_letters=task.faults.dead_letters,
-            )
-        counters, lives = worker.counters, worker.lives
-        said = bool(counters.why)
-        return NodeReport(
-            node.node_id,
-            node.type_name,
-            executor,
-            worker.pid,
-            counters.processed if said else None,
-            counters.busy_ns / 1e9 if said else None,
-            counters.max_rss_kib if said else None,
-            lives.restarts,
-            lives.redelivered,
-            lives.state_lost,
-            lives.set_aside,
-            pids=worker.pids if node.replicas > 1 else (),
-        )
-
-    def _edge_report(self, edge: PlannedEdge) -> EdgeReport:
-        statistics = self._assembly.statistics(edge)
-        unread = self._outputs[edge.target.name].unread if isinstance(edge.target, PlannedPort) else 0
-        return EdgeReport(
-            edge.name,
-            "ring" if edge.shared else "channel",
-            statistics.capacity,
-            statistics.sent,
-            statistics.received - unread,
-            statistics.dropped,
-            statistics.in_flight + unread,
-            statistics.sent_bytes,
-            self._watch.grown.get(edge),
-        )
+    def _now(self) -> float:
+        """The time; after the end, that of the end."""
+        return trio.current_time() if self._ended_at is None else self._ended_at
 
 
 @asynccontextmanager
@@ -441,7 +465,9 @@ async def open_run(pipeline: Pipeline, options: RunOptions | None = None, *, alo
         PipelineInvalid: it can not be run.
         AllocationFailed, NodeExecution: as `open_plan`.
     """
-    plan = check(pipeline, only_native=options is not None and options.only_native, alone=alone)
+    options = options or RunOptions()
+    record = {edge: os.fspath(path) for edge, path in options.record.items()}
+    plan = check(pipeline, only_native=options.only_native, alone=alone, record=record)
     async with open_plan(plan, options) as running:
         yield running
 
@@ -454,11 +480,13 @@ async def open_plan(plan: Plan, options: RunOptions | None = None) -> AsyncItera
     cancellation ends everything at once, with the nodes cleaned up.
 
     Raises:
+        Validation: the trace can not be written where it is to be.
         AllocationFailed: /dev/shm is too small.
         NodeExecution: a node failed, or its process died.
         Deadlock: nodes wait for each other, and no edge may grow.
     """
     options = options or RunOptions()
+    tracing = None if options.trace is None else Tracing(Path(options.trace))
     with ExitStack() as stack:
         shared = any(node.in_worker for node in plan.nodes)
         wiring = stack.enter_context(Wiring(f"penstock run {plan.name}", plan.wait)) if shared else None
@@ -467,7 +495,9 @@ async def open_plan(plan: Plan, options: RunOptions | None = None) -> AsyncItera
         dead_letters: deque[DeadLetter] = deque(maxlen=_DEAD_LETTERS)
         on_dead_letter = options.on_dead_letter or dead_letters.append
         assembly = Assembly(plan, options.session_id or secrets.token_hex(8), on_dead_letter, wiring, growth)
-        assembly.build(grace_s=options.grace_s, on_output=options.on_output)
+        assembly.build(grace_s=options.grace_s, on_output=options.on_output, traced=tracing is not None)
+        if tracing is not None:
+            tracing.attach(assembly)
         running: Run | None = None
         raised: BaseException | None = None
         try:
@@ -476,6 +506,7 @@ async def open_plan(plan: Plan, options: RunOptions | None = None) -> AsyncItera
                     async with trio.open_nursery() as nursery:
                         running = Run(assembly, options, nursery, dead_letters)
                         await running._start(nursery, supervisors)
+                        running._measure(stack.enter_context(measured()))
                         try:
                             yield running
                         except BaseException as error:
@@ -487,6 +518,9 @@ async def open_plan(plan: Plan, options: RunOptions | None = None) -> AsyncItera
                 finally:
                     if running is not None:
                         await running._end()
+                    if tracing is not None:
+                        with trio.CancelScope(shield=True):
+                            await tracing.write(assembly)
         except BaseExceptionGroup:
             # The tasks of a run note their errors and do not raise them: this is the block's own, wrapped by nurseries.
             if raised is None or isinstance(raised, trio.Cancelled):

@@ -216,6 +216,11 @@ class DroppingReader:
         position: int = self.words[Word.ACK] >> 1
         return position
 
+    @property
+    def taken(self) -> int:
+        """The position behind what was taken last."""
+        return self.next + self._in_hand
+
     def has_news(self) -> bool:
         """Whether `peek` would give a record, or raise."""
         words = self.words

@@ -77,6 +77,11 @@ class RingReader:
             raise CorruptSegment(f"ring {ring.segment.name}: {self._discarded} discarded of {self.next}")
         self.words[_DISCARDED + (~self.next & 1)] = self._discarded
 
+    @property
+    def taken(self) -> int:
+        """The position behind what was taken last."""
+        return self.next
+
     def has_news(self) -> bool:
         """Whether `peek` would give a record, or raise."""
         words = self.words

@@ -121,7 +121,7 @@ async def test_what_can_not_be_configured_is_refused_and_the_run_goes_on():
             ("node", {"factor": "x"}, "node 'node': parameter 'factor': expected int, got str"),
             ("fussy", {"volume": 1}, "node 'fussy': Fussy has no parameter 'volume': did you mean|there is level"),
             ("plain", {"x": 1}, r"node 'plain': Given has no configure\(\)"),
-            ("worker", {"factor": 3}, "node 'worker' runs in a worker: only native nodes"),
+            ("worker", {"factors": 3}, "has no parameter 'factors': did you mean 'factor'?"),
         ]:
             with pytest.raises(Validation, match=text):
                 await run.configure(node_id, **params)

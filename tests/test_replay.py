@@ -81,6 +81,32 @@ def test_wherever_workers_die_each_output_is_published_once(tmp_path, seed):
 
 
 @pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest", "latest"])
+def test_behind_an_edge_that_drops_a_snapshot_is_taken_for_each_datum(tmp_path, policy):
+    """Its windows fit together, and each datum that was received is in them once."""
+    mortal = {"deaths": str(tmp_path / "deaths"), "lives": 8, "seed": 3, "within": 1500}
+    kept = []
+    pipeline = penstock.Pipeline().add("in", f"{NODES}:Numbers", {"count": 300})
+    for name in ("a", "b"):
+        pipeline.add(name, f"{NODES}:Twice", mortal if name == "a" else {}, executor="multiprocess", **TIRELESS)
+    pipeline.add("window", f"{NODES}:Window", mortal, executor="multiprocess", **TIRELESS).add("out", listing(kept))
+    pipeline.connect("in -> a", capacity=8).connect("in -> b", capacity=8).connect("window.out -> out")
+    size = {} if policy == "latest" else {"capacity": 4}
+    report = penstock.run(pipeline.connect("a -> window.a", policy=policy, **size).connect("b -> window.b"))
+    exact(report)
+    edges = {edge.name: edge for edge in report.edges}
+    history = []
+    for window in kept[:-1]:
+        history.append(window["window"][-1])
+        assert window["window"] == history[-3:]
+    assert kept[-1] == {"count": len(history)}
+    for port in "ab":
+        numbers = [number for name, number in history if name == port]
+        assert len(numbers) == edges[f"{port}.out -> window.{port}"].received
+        assert numbers == sorted(numbers)
+    assert node_of(report, "window").restarts == 8
+
+
+@pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest", "latest"])
 @pytest.mark.parametrize("seed", range(2))
 def test_an_edge_that_drops_gives_nothing_twice_and_all_in_order(tmp_path, policy, seed):
     """What arrives is a part of what was sent, and the account is exact, though both sides die."""

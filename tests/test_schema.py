@@ -74,6 +74,34 @@ def test_the_schema_is_never_stricter_than_the_reader(tmp_path, schema, place):
     assert agreed > len(keys) or place == "parameter"
 
 
+EDGES = {"capacity": 3, "max_bytes": 9, "max_age": 0.5, "timeout": 2.5, "policy": "drop_oldest"}
+FITTING = {
+    "manifest": {"penstock": 1, "name": "x", "nodes": {}, "edges": ["one -> two"], "inputs": {"in": ["one", "two"]}}
+    | {"outputs": {"out": "two"}, "parameters": {"p": None}, "executors": {"x:*": "native"}, "wait": "spin"}
+    | {"max_growth": 3},
+    "node": {"type": "log", "params": {"every": 2}, "executor": "multiprocess", "thread": True, "init_timeout": 1.5}
+    | {"limits": {}, "delivery": "replay", "restart": {"max": "unlimited", "window": 1, "backoff": 0, "max_backoff": 2}}
+    | {"max_redeliveries": "unlimited", "snapshot_every": 2, "on_error": "skip", "timeout": 0.5, "python": "python3"}
+    | {"env": {"A": 1, "B": "x", "inherit": False}, "cwd": "."},
+    "edge": {"from": "one", "to": "two", "feedback": True, **EDGES},
+    "input": {"to": ["one", "two"], **EDGES},
+    "output": {"from": "two", **EDGES},
+    "parameter": {"default": [1, {"x": None}]},
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_every_key_takes_what_fits(tmp_path, schema, place):
+    """Schema and reader both take a value that fits, of every key there is."""
+    keys, at = PLACES[place]
+    assert FITTING[place].keys() == keys.keys()
+    for key, value in FITTING[place].items():
+        doc = document()
+        at(doc)[key] = value
+        schema.validate(doc)
+        assert penstock.load(manifest(tmp_path, json.dumps(doc))).problems == [], key
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_a_key_that_is_none_is_refused_by_both(tmp_path, schema, place):
     """A word that is misspelt."""

@@ -305,8 +305,9 @@ def test_two_of_one_name():
 def test_a_needed_parameter():
     """One without a default has to be given."""
     inner = penstock.Pipeline("inner").parameter("n").add("a", anything, {"n": "${n}"}).input("in", "a")
-    with pytest.raises(PipelineInvalid, match="node 'p': inner needs the parameter 'n'"):
+    with pytest.raises(PipelineInvalid, match="node 'p': inner needs the parameter 'n'") as caught:
         penstock.Pipeline().add("p", inner).input("x", "p").check()
+    assert len(caught.value.problems) == 1  # and not one more for each node that uses it
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a-b", 3])

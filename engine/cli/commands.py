@@ -52,6 +52,19 @@ def cli(ctx: click.Context) -> None:
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no table.")
 @click.option("--grace", type=click.FloatRange(min=0), default=5.0, show_default=True, help="Seconds a stop may take.")
 @click.option("--traceback", is_flag=True, help="When a node raises, show where.")
+@click.option(
+    "--trace",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Write what each node did when, for https://ui.perfetto.dev or chrome://tracing.",
+)
+@click.option(
+    "--record",
+    "records",
+    multiple=True,
+    metavar="EDGE=FILE",
+    help="Record what is sent along an edge, as in --record 'asr.out -> log=asr.rec'; `type: replay` gives it again.",
+)
 def run_command(
     manifest: str,
     overrides: tuple[str, ...],
@@ -60,6 +73,8 @@ def run_command(
     quiet: bool,
     grace: float,
     traceback: bool,
+    trace: str | None,
+    records: tuple[str, ...],
 ) -> None:
     """Run the pipeline of MANIFEST until its sources end, or Ctrl-C.
 
@@ -68,7 +83,7 @@ def run_command(
     from penstock.engine.cli.run import Session, run_session
     from penstock.engine.running import RunOptions
 
-    options = RunOptions(only_native=executor == "native", grace_s=grace)
+    options = RunOptions(only_native=executor == "native", grace_s=grace, trace=trace, record=_records(records))
     session = Session(options, as_json=as_json, quiet=quiet, traceback=traceback)
     pipeline = _load(manifest, overrides, as_json=as_json)
     sys.exit(run_session(pipeline, session))
@@ -95,6 +110,19 @@ def graph(manifest: str, overrides: tuple[str, ...]) -> None:
     from penstock.engine.cli.graph import mermaid
 
     click.echo(mermaid(_checked(_load(manifest, overrides, as_json=False), as_json=False)))
+
+
+@cli.command()
+@click.argument("recording", type=click.Path(dir_okay=False))
+@click.option("--lines", type=click.IntRange(min=0), default=10, show_default=True, help="Data that are listed.")
+def show(recording: str, lines: int) -> None:
+    """Say what is in RECORDING, a file of `penstock run --record`."""
+    from penstock.engine.cli.show import show_recording
+
+    try:
+        show_recording(recording, lines)
+    except ServiceError as error:
+        fail(error.message, code=2)
 
 
 @cli.command()
@@ -139,6 +167,18 @@ def _checked(pipeline: Pipeline, *, as_json: bool) -> Any:
     except PipelineInvalid as error:
         say_problems(error, as_json=as_json)
         sys.exit(2)
+
+
+def _records(said: tuple[str, ...]) -> dict[str, str]:
+    records: dict[str, str] = {}
+    for record in said:
+        edge, _, path = record.partition("=")
+        if not (edge.strip() and path):
+            fail(f"--record {record}: write it as EDGE=FILE, as in --record 'a -> b=FILE'", code=2)
+        if edge in records:
+            fail(f"--record {record}: this edge is recorded already, to {records[edge]}", code=2)
+        records[edge] = path
+    return records
 
 
 def _override(pipeline: Pipeline, override: str) -> None:

@@ -33,6 +33,8 @@ __all__ = [
     "table_of_types",
 ]
 
+_SEEN_LAG_MS = 100.0
+
 
 def fail(text: str, *, code: int) -> NoReturn:
     """Say what is wrong and end."""
@@ -61,19 +63,20 @@ def problems_json(error: PipelineInvalid) -> str:
 
 def report_tables(report: Report) -> Group:
     """The work of the nodes, and the ledger of the edges."""
-    return Group(_title(report), node_table(report), Text(""), edge_table(report))
+    return Group(_title(report), node_table(report), *_lag(report), Text(""), edge_table(report))
 
 
 def node_table(report: Report) -> Table:
-    """A row for each node."""
-    table = _table("node", "type", "runs", "data>", "busy s>", "MiB>")
+    """A row for each node: how long a call takes, and how long data wait for it."""
+    table = _table("node", "type", "runs", "data>", "busy>", "p50>", "p95>", "p99>", "queue p50>", "p99>", "MiB>")
     for node in report.nodes:
         table.add_row(
             node.node_id,
             node.node_type.rsplit("/", 1)[-1],
             node.executor if not node.pid else f"pid {node.pid}",
-            _or_blank(node.processed, "{:,}"),
-            _or_blank(node.busy_s, "{:.2f}"),
+            f"{node.processed:,}",
+            _or_blank(node.busy_share, "{:.0%}"),
+            *map(_duration, (node.p50_us, node.p95_us, node.p99_us, node.queue_p50_us, node.queue_p99_us)),
             _or_blank(None if node.peak_rss_kib is None else node.peak_rss_kib / 1024, "{:.0f}"),
         )
     return table
@@ -96,7 +99,7 @@ def edge_table(report: Report) -> Table:
 
 def live_view(report: Report) -> Group:
     """What changes while a pipeline runs."""
-    return Group(_title(report), edge_table(report))
+    return report_tables(report)
 
 
 def _table(*columns: str) -> Table:
@@ -171,6 +174,26 @@ def _first_sentence(factory: Any) -> str:
 def _title(report: Report) -> Text:
     style = {"failed": "bold red", "aborted": "bold yellow"}.get(report.outcome, "bold")
     return Text(f"{report.name}: {report.outcome}, {report.duration_s:.1f} s", style=style)
+
+
+def _lag(report: Report) -> list[Text]:
+    """A line, where somebody held up everything else in this process."""
+    lag_ms, node = report.loop_lag_ms_max, report.holds_loop
+    if lag_ms < _SEEN_LAG_MS:
+        return []
+    held_ms = 0.0 if node is None else node.longest_hold_ms or 0.0
+    whose = "" if node is None or held_ms < lag_ms / 2 else f", by {node.node_id} for {_duration(held_ms * 1e3)}"
+    return [Text(f"the loop of this process was held up for {_duration(lag_ms * 1e3)}{whose}", style="yellow")]
+
+
+def _duration(us: float | None) -> str:
+    """In three figures, with its unit."""
+    if us is None:
+        return ""
+    for size, unit in ((1e6, "s"), (1e3, "ms")):
+        if us >= 0.9995 * size:
+            return f"{us / size:.3g}{unit}"
+    return f"{us:.3g}us"
 
 
 def _or_blank(value: float | None, form: str) -> str:

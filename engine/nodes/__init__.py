@@ -15,6 +15,8 @@ BUILTIN: dict[str, str] = {
     "mono": "penstock.engine.nodes.mono:Mono",
     "noise": "penstock.engine.nodes.generate:Noise",
     "rate_limit": "penstock.engine.nodes.rate_limit:RateLimit",
+    "recorder": "penstock.engine.nodes.recorder:Recorder",
+    "replay": "penstock.engine.nodes.replay:Replay",
     "resample": "penstock.engine.nodes.resample:Resample",
     "text_source": "penstock.engine.nodes.lines:TextSource",
     "tone": "penstock.engine.nodes.generate:Tone",

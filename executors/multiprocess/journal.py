@@ -10,6 +10,9 @@ A stateless node can be brought back to the beginning of each input, so the note
 No flag says that a note is complete: the input is acknowledged after its outputs, so a note that a death has cut off
 belongs to an input that is done with, or to one of which nothing was published.
 
+A source begins again at its beginning: its bases are 0. Its note is for its flush alone, as a stop may have come before
+that: a successor makes as many data as there were, and no more.
+
 A node with `snapshot` and `restore` is brought back to its last commit: a snapshot, the inputs' positions and the
 bases, written where the last commit is not, and then made the active one by a single store. Inputs are acknowledged up
 to a commit only; what was begun since is in the log, as the order of its inputs decides what a merge gives, and as what
@@ -58,6 +61,11 @@ class Journal(Protocol):
     """Notes what is begun, and acknowledges what a successor does not need any more."""
 
     @property
+    def made(self) -> list[int] | None:
+        """Of a source whose predecessor had begun its flush: how many outputs of each edge there were before that."""
+        ...
+
+    @property
     def repeated(self) -> list[int]:
         """Of a successor: how many outputs of each edge were decided before, and will come again."""
         ...
@@ -83,8 +91,8 @@ class Journal(Protocol):
         """All of its outputs are published."""
         ...
 
-    def settle(self) -> bool:
-        """Acknowledge everything that was done; whether there was anything."""
+    def settle(self, in_hand: int | None = None) -> None:
+        """Acknowledge everything that was done, but for a record of this input edge that was taken and not begun."""
         ...
 
 
@@ -103,9 +111,14 @@ class StatelessJournal:
         one = len(outputs) == 1 and not refuses
         self._only = outputs[0].ring if one else None
         self._in_hand = self._found()
+        bases = list(self._words[self._at : self._at + len(outputs)])
+        self.made: list[int] | None = None
         self.repeated: list[int] = [0] * len(outputs)
-        if self._in_hand is not None or not inputs:  # a source begins again at its beginning
-            self.repeated = _since(outputs, self._words[self._at : self._at + len(outputs)])
+        if not inputs:
+            self.repeated = [end.ring.decided for end in outputs]
+            self.made = bases if self._in_hand is not None else None
+        elif self._in_hand is not None:
+            self.repeated = _since(outputs, bases)
 
     def steps(self) -> list[Step]:
         return [] if self._in_hand is None else [self._in_hand]
@@ -133,8 +146,8 @@ class StatelessJournal:
         elif number != FLUSH:
             self._words[_ENDS] |= 1 << (number - END)
 
-    def settle(self) -> bool:
-        return False
+    def settle(self, in_hand: int | None = None) -> None:
+        """Everything is settled as soon as it is done."""
 
     def _found(self) -> Step | None:
         """What was in hand."""
@@ -150,6 +163,8 @@ class StatelessJournal:
 
 class SnapshotJournal:
     """The journal of a node that can be brought back to a snapshot."""
+
+    made: list[int] | None = None
 
     def __init__(
         self,
@@ -184,7 +199,7 @@ class SnapshotJournal:
         self._count = [0] * len(inputs)  # of what was taken since the commit
         self._bytes = [0] * len(inputs)
         self._bring_up(self._words[commit.positions : commit.positions + len(inputs)])
-        bases = self._words[commit.bases : commit.bases + len(outputs)]
+        bases = list(self._words[commit.bases : commit.bases + len(outputs)])
         self.repeated: list[int] = _since(outputs, bases)
         self._ends = self._words[commit.ends]
         begun = self._log[: min(self._words[self._log_count], LONGEST_LOG)]
@@ -239,15 +254,15 @@ class SnapshotJournal:
         ):
             self.settle()
 
-    def settle(self) -> bool:
+    def settle(self, in_hand: int | None = None) -> None:
         """Commit: the snapshot, the positions and the bases; then acknowledge."""
         if not self._noted:
-            return False
+            return
         words, other = self._words, 1 - self._active
         commit = self._page.commits[other]
         words[commit.blob_bytes] = _write(self._blobs[other], encode_state(self._take_snapshot()))
-        for at, receiver in enumerate(self._inputs, commit.positions):
-            words[at] = receiver.ring.next
+        for number, receiver in enumerate(self._inputs):
+            words[commit.positions + number] = receiver.ring.taken - (number == in_hand)
         for at, end in enumerate(self._outputs, commit.bases):
             words[at] = end.ring.decided
         words[commit.ends] = self._ends
@@ -261,7 +276,6 @@ class SnapshotJournal:
             for _ in range(self._count[number]):
                 receiver.acknowledge()
             self._count[number] = self._bytes[number] = 0
-        return True
 
     def _bring_up(self, positions: memoryview) -> None:
         """Acknowledge what was committed: the predecessor may have died before it did."""
@@ -272,7 +286,7 @@ class SnapshotJournal:
                 receiver.acknowledge()
 
 
-def _since(outputs: Sequence[SendEnd], bases: memoryview) -> list[int]:
+def _since(outputs: Sequence[SendEnd], bases: Sequence[int]) -> list[int]:
     """How many outputs were decided on since the bases were noted."""
     counts = [end.ring.decided - base for end, base in zip(outputs, bases, strict=True)]
     if min(counts, default=0) < 0:

@@ -19,12 +19,17 @@ __all__ = ["Launch", "importable", "importable_types"]
 
 @dataclass(slots=True)
 class Launch:
-    """A worker to be: collect its edges, then `supervisor()`."""
+    """A worker to be: collect its edges, then `supervisor()`.
+
+    Attributes:
+        traced: whether it notes what it does (see `tracing`).
+    """
 
     wiring: Wiring
     node: NodeSpec
     types: Mapping[str, str] = field(default_factory=dict)
     options: WorkerOptions = field(default_factory=WorkerOptions)
+    traced: bool = False
     inputs: list[LinkSpec] = field(default_factory=list)
     outputs: list[LinkSpec] = field(default_factory=list)
     party: Party = field(init=False)
@@ -54,6 +59,7 @@ class Launch:
             self.options.surroundings.search_path(),
             _main_path(importable(self.node.node_type), self.types),
             self.types,
+            self.wiring.trace(self.party).name if self.traced else None,
         )
         return Supervisor(self.wiring, self.party, spec, self.options, announce=announce)
 

@@ -7,21 +7,24 @@ import os
 import random
 import tempfile
 from collections import Counter, deque
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter_ns
 
 import trio
 
-from penstock.executors.contract import NodeExecution, ServiceError
+from penstock.executors.contract import Json, NodeExecution, ServiceError
 from penstock.executors.multiprocess.delivery import Delivery, DeliveryMode
 from penstock.executors.multiprocess.journal import END, Step, last_begun
 from penstock.executors.multiprocess.launch import Launch
 from penstock.executors.multiprocess.messages import JournalSpec
-from penstock.executors.multiprocess.page import Page
-from penstock.executors.multiprocess.supervisor import Counters, Supervisor
+from penstock.executors.multiprocess.page import Page, PageWord
+from penstock.executors.multiprocess.supervisor import Counters, Gone, Supervisor
 
 __all__ = ["Lives", "Worker"]
 
 _log = logging.getLogger("penstock")
+_RESTARTS = 1000
 
 
 @dataclass(slots=True)
@@ -32,13 +35,13 @@ class Lives:
         restarts: processes that took the place of another one.
         redelivered: data that were in the hands of a process that died, and were given to the node again.
         state_lost: inputs that the node had been given and knows nothing of any more (`restart_fresh`).
-        set_aside: data that were not given to it again.
+        restarted_ns: when those processes were started (`perf_counter_ns`); of the newest thousand.
     """
 
     restarts: int = 0
     redelivered: int = 0
     state_lost: int = 0
-    set_aside: int = 0
+    restarted_ns: deque[int] = field(default_factory=lambda: deque(maxlen=_RESTARTS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,8 @@ class Worker:
         self._idle_deaths = 0
         self._progress = 0
         self._taken_before = 0
-        self._ending = False
+        self._ending = self._timed_out = False
+        self._crashes = ""
         self._stopping = trio.Event()
         self._gone = trio.Event()
         self._failure: ServiceError | None = None
@@ -99,9 +103,9 @@ class Worker:
         return self._now.pid
 
     @property
-    def pids(self) -> tuple[int, ...]:
-        """Its one process."""
-        return (self.pid,)
+    def each(self) -> Sequence[Worker]:
+        """Itself alone: it is no replica."""
+        return (self,)
 
     @property
     def counters(self) -> Counters:
@@ -152,7 +156,8 @@ class Worker:
     def end_stream(self) -> None:
         """Ask a source to end its stream here (see `Supervisor.end_stream`)."""
         self._ending = True
-        self._now.end_stream()
+        if self._now.was_ready:  # else it hears of it later, and SIGINT might end it before it heeds signals
+            self._now.end_stream()
 
     async def stop(self, grace_s: float | None = None) -> None:
         """SIGTERM, the grace period, SIGKILL; nobody follows. Returns when the worker is gone."""
@@ -161,12 +166,61 @@ class Worker:
         with trio.CancelScope(shield=True):
             await self._gone.wait()
 
+    async def configure(self, params: Mapping[str, Json]) -> None:
+        """Give the node other parameters, between two data; those that follow have them, too.
+
+        Raises:
+            NodeExecution: its `configure` failed, or there is no process any more.
+        """
+        before = self._launch.node
+        self._launch.node = replace(before, params={**before.params, **params})
+        try:
+            error = await self._now.ask(params=dict(params))
+        except Gone:
+            if self._gone.is_set() or not self._goes_on:
+                raise NodeExecution(self.node_id, "its process has ended") from None
+            return  # whoever takes its place begins with them
+        if error is not None:
+            self._launch.node = before
+            raise error
+
+    def interrupt(self) -> None:
+        """What the node has in hand, and what it holds back, is stale: let it know before its next datum."""
+        words = self.page.words
+        words[PageWord.INTERRUPTS] += 1
+        words[PageWord.ATTENTION] += 1
+        self._launch.party.bell.ring()
+
+    @property
+    def errors(self) -> int:
+        """Data that the node failed on, which did not fail the run."""
+        return int(self.page.words[PageWord.SET_ASIDE])
+
+    async def watch_timeout(self, timeout_s: float) -> None:
+        """End a process that has one datum in hand for longer than this, waits for room apart. Never returns."""
+        words, links = self.page.words, self._launch.party.links_out
+        timeout_ns = int(timeout_s * 1e9)
+        while True:
+            since_ns = words[PageWord.SINCE_NS]
+            left_ns = since_ns + timeout_ns - perf_counter_ns() if since_ns else timeout_ns
+            await trio.sleep(max(left_ns, 1_000_000) / 1e9)
+            if since_ns and since_ns == words[PageWord.SINCE_NS] and perf_counter_ns() >= since_ns + timeout_ns:
+                if any(link.statistics().writer_waiting for link in links):
+                    await trio.sleep(timeout_s)
+                elif self._now.alive:
+                    self._timed_out = True
+                    self._now.kill_for(f"took longer than its timeout of {timeout_s:g} s for one datum")
+                    await trio.sleep(timeout_s)
+
     # From one life to the next
 
     def _process(self, *, succeeds: bool) -> Supervisor:
         if not self._goes_on:
             return self._launch.supervisor()
-        spec = JournalSpec(self._blobs, self._delivery.snapshot_every, succeeds, tuple(self._set_aside))
+        delivery = self._delivery
+        fresh = delivery.mode is DeliveryMode.RESTART_FRESH
+        aside = tuple(self._set_aside)
+        spec = JournalSpec(self._blobs, delivery.snapshot_every, succeeds, fresh, aside, self._crashes)
         return self._launch.supervisor(spec, announce=False)
 
     async def _begin_again(self, supervisor: Supervisor) -> None:
@@ -195,6 +249,7 @@ class Worker:
         if self._stopping.is_set():
             return False
         self.lives.restarts += 1
+        self.lives.restarted_ns.append(perf_counter_ns())
         _log.warning("node %r: %s; restarted (%d)", self.node_id, said, self.lives.restarts)
         self._now = self._process(succeeds=True)
         return True
@@ -210,17 +265,25 @@ class Worker:
         if self._delivery.mode is DeliveryMode.RESTART_FRESH:
             self._count_lost_state()
             if in_hand is not None and in_hand.published:
-                self._put_aside(in_hand)
+                self._put_aside(in_hand, said)
+                self.lives.state_lost += in_hand.is_datum
+                self._taken_before += in_hand.is_datum
         return None
 
     def _judge_datum(self, said: str, in_hand: _InHand) -> str | None:
+        if self._timed_out:
+            self._timed_out = False
+            if self._delivery.sets_aside and in_hand.is_datum:
+                self._put_aside(in_hand, said)
+                return None
+            return said
         self._deaths[in_hand.step] += 1
         most = self._delivery.max_redeliveries
         if most is None or self._deaths[in_hand.step] <= most:
             self.lives.redelivered += 1
             return None
         if self._delivery.sets_aside and in_hand.is_datum:
-            self._put_aside(in_hand)
+            self._put_aside(in_hand, said)
             return None
         number, sequence = in_hand.step
         edges = self._launch.party.links_in
@@ -269,9 +332,9 @@ class Worker:
         published = any(link.statistics().sent != base for link, base in zip(party.links_out, bases, strict=True))
         return _InHand(step, published)
 
-    def _put_aside(self, in_hand: _InHand) -> None:
+    def _put_aside(self, in_hand: _InHand, said: str) -> None:
+        self._crashes = said
         self._set_aside.append(in_hand.step)
-        self.lives.set_aside += in_hand.is_datum
 
     def _count_lost_state(self) -> None:
         taken = sum(link.statistics().received for link in self._launch.party.links_in)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import inspect
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from penstock.executors.claim import claim_from
 from penstock.executors.codec import Codec
 from penstock.executors.contract import Json, NodeExecution, RuntimeData, ServiceError
+from penstock.executors.histogram import LONG_NS, Pace
 from penstock.executors.host import NodeHost, exactly_one, outputs, wants_nothing
+from penstock.executors.multiprocess.faults import Faults
 from penstock.executors.multiprocess.journal import END, FLUSH, Journal, SnapshotJournal, StatelessJournal
 from penstock.executors.multiprocess.messages import JournalSpec, LinkSpec, WorkerSpec
-from penstock.executors.multiprocess.outlets import Outlets, options_of, ring_of
+from penstock.executors.multiprocess.orders import Orders
+from penstock.executors.multiprocess.outlets import EdgeFailed, Outlets, options_of, ring_of
 from penstock.executors.multiprocess.page import Page, PageWord
 from penstock.executors.multiprocess.strands import Input, MergedInput, ReplicaReceiver, merged
 from penstock.executors.translate import contract_error, node_error
@@ -34,8 +36,11 @@ __all__ = ["WorkerLoop"]
 
 _KIND: Final = Field.KIND
 _SEQUENCE: Final = Field.SEQUENCE
+_PUBLISHED_NS: Final = Field.PUBLISHED_NS
+_PROCESSED: Final = PageWord.PROCESSED
 _BUSY_NS: Final = PageWord.BUSY_NS
 _SINCE_NS: Final = PageWord.SINCE_NS
+_ATTENTION: Final = PageWord.ATTENTION
 _CALL: Final = Kind.CALL
 _NONE: Final[Mapping[str, Json]] = {}
 _SETTLE_S: Final = 0.02
@@ -61,8 +66,8 @@ class WorkerLoop:
     """Runs one node between its rings.
 
     Attributes:
-        processed: data given to the node; by a source, made by it.
-        busy_ns: time spent in the node, without waiting for room on its outputs.
+        processed: data given to the node; by a source, made by it. Those of its predecessors count.
+        busy_ns: time spent in the node, without waiting for room on its outputs; likewise.
     """
 
     def __init__(self, host: NodeHost, spec: WorkerSpec) -> None:
@@ -82,17 +87,23 @@ class WorkerLoop:
         causes = self._inputs[0].receiver if is_replica else None
         self._outlets = Outlets(host, spec.outputs, self.bell, pool, causes)
         if isinstance(causes, ReplicaReceiver):
-            causes.outputs = self._outlets.senders
+            causes.tells = self._outlets.merged
         self._routes = self._outlets.routes
         self._main_port = host.outputs[0] if host.outputs else ""
         self._answers: list[RuntimeData] | None = None
         self._portal: Portal | None = None
         self._set_aside = set(spec.journal.set_aside) if spec.journal is not None else ()
-        self._stopping = threading.Event()
-        self._interrupted = False
+        self._faults = Faults(self._outlets, self._words) if spec.node.on_error != "fail" else None
+        self._crashes = spec.journal.crashes if spec.journal is not None else ""
+        self._orders: Orders | None = None
+        self._made_before: list[int] | None = None
+        self._stopping = self._interrupted = False
         self._in_source = False
-        self.processed: int = 0
-        self.busy_ns: int = 0
+        self.processed: int = self._words[_PROCESSED]
+        self.busy_ns: int = self._words[_BUSY_NS]
+        self._pace = Pace(self.processed)
+        self._next_noted = self._pace.next
+        self._busy_since_ns = 0
         host.ctx.emit = self._emit
         if spec.outputs:
             host.ctx.claim = claim_from(pool)
@@ -102,6 +113,10 @@ class WorkerLoop:
         self._resolve(self.host.initialize())
         if self._journal_spec is not None:
             self._journal = self._open_journal(self._journal_spec)
+
+    def listen(self, read_line: Callable[[], bytes], say: Callable[..., None]) -> None:
+        """Obey what the engine says while the node runs (see `Orders`)."""
+        self._orders = Orders(self._words, read_line, say)
 
     def cleanup(self) -> None:
         try:
@@ -117,9 +132,12 @@ class WorkerLoop:
         self.end_stream()
 
     def end_stream(self) -> None:
-        """End a source's stream, as if it had no more to give; for another node nothing happens. Signal-safe."""
-        self._stopping.set()
-        if self._in_source:
+        """End a source's stream, as if it had no more to give; for another node nothing happens. Signal-safe.
+
+        What a predecessor has published comes again before that.
+        """
+        self._stopping = True
+        if self._in_source and self._is_over():
             raise _StopProducing
 
     def run(self) -> None:
@@ -138,14 +156,13 @@ class WorkerLoop:
             else:
                 self._catch_up()
                 self._consume()
-                if self._journal is not None:
-                    self._journal.begin(FLUSH, 0)
+            if self._journal is not None:
+                self._journal.begin(FLUSH, 0)
             if not self._leaves_out(FLUSH, 0):
                 self._give(self._call(self.host.flush))
             self._outlets.check_repeats()
             self._outlets.end()
-        if self._journal is not None:
-            self._journal.settle()
+        self._settle()
 
     def _open_journal(self, spec: JournalSpec) -> Journal:
         receivers, senders = [link.receiver for link in self._inputs], self._outlets.senders
@@ -155,7 +172,10 @@ class WorkerLoop:
             journal = SnapshotJournal(self._page, receivers, senders, spec.blobs, self._take_snapshot, spec.every)
             if journal.state is not None:
                 self._resolve(self.host.restore(journal.state))
-        if spec.succeeds:
+        if spec.fresh and self.host.is_source:  # what it makes is new, unless there was to be no more
+            self._stopping = self._stopping or journal.made is not None
+        elif spec.succeeds:
+            self._made_before = journal.made
             self._outlets.keep_back(journal.repeated)
         return journal
 
@@ -184,6 +204,11 @@ class WorkerLoop:
         sequence, nbytes = record.header[_SEQUENCE], len(record.payload)
         journal.begin(link.number, sequence)
         if self._leaves_out(link.number, sequence):
+            if self._faults is not None:
+                data, number, _ = link.codec.decode_call(record)
+                error = NodeExecution(self.host.ctx.node_id, self._crashes)
+                self._faults.take(error, data, link.port or self._port_name(number))
+                del data
             del record
             journal.done(link.number, nbytes)
             journal.settle()
@@ -193,8 +218,7 @@ class WorkerLoop:
         journal.done(link.number, nbytes)
 
     def _consume(self) -> None:
-        links = merged(self._inputs)
-        journal = self._journal
+        links, journal, orders, words = merged(self._inputs), self._journal, self._orders, self._words
         patience = Patience(links[0].spec.wait) if links else Patience()
         wants = None if any(link.port is None for link in links) else self.host.wants
         while links:
@@ -214,6 +238,8 @@ class WorkerLoop:
                 except SharedMemoryError as error:
                     raise contract_error(error, link.spec.name) from error
                 if record is not None:
+                    if orders is not None and words[_ATTENTION] != orders.attention:
+                        self._obey(orders, link.number)  # now, as it may be about what stands before this record
                     if journal is None:
                         self._handle(link, record)
                         del record  # its view must not outlive its acknowledgement by our doing
@@ -225,10 +251,38 @@ class WorkerLoop:
             if self._interrupted:
                 raise Interrupted
             if not worked:
+                if orders is not None and words[_ATTENTION] != orders.attention:
+                    self._obey(orders)
                 waiting = links if wants is None else [link for link in links if wants(link.port)]  # type: ignore[arg-type]
                 if not waiting:
                     raise wants_nothing(self.host.ctx.node_id, [link.port or "" for link in links])
                 self._wait([link.receiver for link in waiting], patience)
+
+    def _obey(self, orders: Orders, in_hand: int | None = None) -> None:
+        """Do what the engine has said, between two data. A successor begins where this is done.
+
+        Args:
+            orders: what it has said.
+            in_hand: the input edge of the record that is to follow, if one was taken.
+        """
+        orders.look()
+        if orders.is_interrupted:
+            self._resolve(self._call(self.host.interrupt))
+            self._settle(in_hand)
+            orders.interrupt_heard()
+        for order in orders.lines():
+            try:
+                self._resolve(self._call(self.host.configure, order["params"]))
+            except NodeExecution as error:
+                orders.refused(order, error)
+                continue
+            self.host.note(order["params"])
+            self._settle(in_hand)
+            orders.obeyed(order)
+
+    def _settle(self, in_hand: int | None = None) -> None:
+        if self._journal is not None:
+            self._journal.settle(in_hand)
 
     def _see_end_of(self, port: str | None, links: Sequence[Input | MergedInput]) -> None:
         """Tell the node, if it wants to know, when the last edge into a port has ended."""
@@ -263,40 +317,82 @@ class WorkerLoop:
             self._journal.settle()
 
     def _produce(self) -> None:
-        start = perf_counter_ns()
+        self._busy_since_ns = perf_counter_ns() - self.busy_ns
         try:
             self._in_source = True
-            if not self._stopping.is_set():
+            if not self._is_over():
                 for data in self._results(self.host.produce()):
                     self._in_source = False
                     self._emit(self._main_port, data)
-                    self.processed += 1
+                    self._made()
+                    if self._orders is not None and self._words[_ATTENTION] != self._orders.attention:
+                        self._obey(self._orders)
                     self._in_source = True
-                    if self._stopping.is_set():
+                    if self._is_over():
                         break
         except _StopProducing:
             pass
         finally:
             self._in_source = False
-            self.busy_ns = perf_counter_ns() - start - self.bell.waited_ns
+            self._note_source()
+
+    def _is_over(self) -> bool:
+        """Whether a source is to make no more: told to stop, or where a predecessor had made all that it was to."""
+        if self._made_before is not None and self._outlets.made() == self._made_before:
+            return True
+        return self._stopping and (self._interrupted or not self._outlets.repeats)
+
+    def _made(self) -> None:
+        """Of a source: one datum more."""
+        self._words[_PROCESSED] = self.processed = self.processed + 1
+        if self.processed >= self._next_noted:
+            self._pace.weight(self.processed)
+            self._next_noted = self._pace.next
+            self._note_source()
+
+    def _note_source(self) -> None:
+        """How long a source has been at it, with its own waits, for its device say, and without those for room."""
+        self._words[_BUSY_NS] = self.busy_ns = perf_counter_ns() - self._busy_since_ns - self.bell.waited_ns
 
     def _handle(self, link: Input | MergedInput, record: Record) -> None:
         data, number, params = link.codec.decode_call(record)
         port = link.port
         if port is None:
             port = self._port_name(number)
-        self.processed += 1
+        processed = self._words[_PROCESSED] = self.processed = self.processed + 1
         before_ns = self._words[_SINCE_NS] = perf_counter_ns()
         before_ns -= self.bell.waited_ns
         if record.header[_KIND] == _CALL:
             self._answer(record.correlation, data, port, params)
         else:
-            result = self._process(data, port)
-            if isinstance(result, RuntimeData):  # by far the usual case
-                self._emit(self._main_port, result)
-            else:
-                self._give(result)
-        self._words[_BUSY_NS] = self.busy_ns = self.busy_ns + perf_counter_ns() - self.bell.waited_ns - before_ns
+            try:
+                result = self._process(data, port)
+                if isinstance(result, RuntimeData):  # by far the usual case
+                    self._emit(self._main_port, result)
+                else:
+                    self._give(result)
+            except EdgeFailed:
+                raise
+            except NodeExecution as error:
+                if self._faults is None:
+                    raise
+                self._faults.take(error, data, port)
+        took_ns = perf_counter_ns() - self.bell.waited_ns - before_ns
+        self._words[_BUSY_NS] = self.busy_ns = self.busy_ns + took_ns
+        if took_ns > LONG_NS or processed >= self._next_noted:
+            self._note(took_ns, record)
+        self._words[_SINCE_NS] = 0
+
+    def _note(self, took_ns: int, record: Record) -> None:
+        """Put a call into the histograms (see `histogram`: what it stands for, and why that is right)."""
+        weight = 1
+        if self.processed >= self._next_noted:
+            weight = self._pace.weight(self.processed)
+            self._next_noted = self._pace.next
+        if took_ns > LONG_NS:
+            weight = 1
+        self._page.processing.add(took_ns, weight)
+        self._page.queueing.add(max(0, self._words[_SINCE_NS] - record.header[_PUBLISHED_NS]), weight)
 
     def _process(self, data: RuntimeData, port: str, params: Mapping[str, Json] = _NONE) -> Any:
         try:
@@ -355,10 +451,14 @@ class WorkerLoop:
     def _give(self, result: Any) -> None:
         """Emit everything that a call gave."""
         if result is not None:
-            for data in self._results(result):
+            results = self._results(result)
+            for data in results:
+                if self._orders is not None and self._orders.is_interrupted:
+                    results.close()
+                    return  # what it is made of is stale
                 self._emit(self._main_port, data)
 
-    def _results(self, result: Any) -> Iterator[RuntimeData]:
+    def _results(self, result: Any) -> Generator[RuntimeData, None, None]:
         """Everything a call gives. Only what the node's own code raises is the node's error."""
         try:
             result = self._resolve(result)
@@ -409,10 +509,10 @@ class WorkerLoop:
             self._in_source = False  # no signal strikes between two edges, or inside a ring
             try:
                 self._outlets.publish(route, data)
-                self.processed += 1
+                self._made()
             finally:
                 self._in_source = True
-            if self._stopping.is_set():
+            if self._is_over():
                 raise _StopProducing
         else:
             self._outlets.publish(route, data)

@@ -60,6 +60,7 @@ class NodeSpec:
     params: Mapping[str, Json] = field(default_factory=dict)
     session_id: str = ""
     metadata: Mapping[str, Json] = field(default_factory=dict)
+    on_error: str = "fail"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +71,17 @@ class JournalSpec:
         blobs: descriptors of two files for snapshots; None of a stateless node.
         every: inputs between two snapshots at most.
         succeeds: whether there was a worker before.
+        fresh: whether what it knew, or has made as a source, is no concern of who takes its place.
         set_aside: (number of the input, sequence) of data that are not given to the node any more.
+        crashes: why they are not.
     """
 
     blobs: tuple[int, int] | None = None
     every: int | None = None
     succeeds: bool = False
+    fresh: bool = False
     set_aside: tuple[tuple[int, int], ...] = ()
+    crashes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,7 @@ class WorkerSpec:
         search_path: `sys.path` of the engine.
         main_path: the program's main script, for node types that are defined there.
         types: short names of node types, each a `package.module:Name`.
+        trace: the segment of its trace, if it is traced.
     """
 
     node: NodeSpec
@@ -105,6 +111,7 @@ class WorkerSpec:
     search_path: tuple[str, ...] = ()
     main_path: str | None = None
     types: Mapping[str, str] = field(default_factory=dict)
+    trace: str | None = None
 
 
 def encode(message: WorkerSpec | Mapping[str, Json]) -> bytes:

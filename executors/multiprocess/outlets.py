@@ -22,7 +22,11 @@ from penstock.shm.segment import Segment
 from penstock.shm.slab import SlabPool
 from penstock.shm.splitting import SplittingSender
 
-__all__ = ["Outlet", "Outlets", "Route", "options_of", "ring_of"]
+__all__ = ["EdgeFailed", "Outlet", "Outlets", "Route", "options_of", "ring_of"]
+
+
+class EdgeFailed(NodeExecution):
+    """Something went wrong on an edge, which is not the fault of a datum."""
 
 
 class Outlet:
@@ -103,6 +107,11 @@ class Outlets:
         return [end for outlet in self.all for end in outlet.ends]
 
     @property
+    def merged(self) -> list[Sender]:
+        """Of a replica: those of the rings whose readers have others beside them, and wait for their turn."""
+        return [end for outlet in self.all if outlet.spec.causes for end in outlet.ends]
+
+    @property
     def ended(self) -> bool:
         """Whether there are edges, and a predecessor has ended them all; of feedback, somebody else may have."""
         own = [end for outlet in self.all if not outlet.spec.feedback for end in outlet.ends]
@@ -112,6 +121,16 @@ class Outlets:
         """Nothing follows."""
         for outlet in self.all:
             outlet.sender.end()
+
+    @property
+    def repeats(self) -> bool:
+        """Whether something that a predecessor has published is still to come again."""
+        return self._repeats is not None
+
+    def made(self) -> list[int]:
+        """How many outputs of each edge were decided on, without those that are still to come again."""
+        repeats = self._repeats
+        return [end.ring.decided - (repeats.left(end) if repeats is not None else 0) for end in self.senders]
 
     def keep_back(self, counts: Sequence[int]) -> None:
         """Of a successor: so many outputs of each ring will come again."""
@@ -123,11 +142,18 @@ class Outlets:
                 outlet.go_back(sum(islice(left, len(outlet.ends))))
 
     def forget_repeats(self) -> None:
-        """What was to come again will not: the datum that it came from is set aside."""
-        self._repeats = None
-        self.publish = self._publish
-        for outlet in self.all:
-            outlet.go_back()
+        """What was to come again will not: the datum that it came from is set aside. Dead letters will all the same."""
+        if self._repeats is not None:
+            own = [outlet for outlet in self.all if outlet.spec.port in self.routes]
+            self._repeats.forget({end for outlet in own for end in outlet.ends})
+            for outlet in own:
+                outlet.go_back()
+            self._see_all_repeated(self._repeats)
+
+    def _see_all_repeated(self, repeats: Repeats) -> None:
+        if not repeats:
+            self._repeats = None
+            self.publish = self._publish
 
     def check_repeats(self) -> None:
         """See that everything has come again that was to.
@@ -166,18 +192,17 @@ class Outlets:
                     new.append((outlet, number))
         except NotRepeated as error:
             raise self._not_repeated(error) from None
-        if not repeats:
-            self.forget_repeats()
+        self._see_all_repeated(repeats)
         self._publish(new, data)
 
     def _not_repeated(self, error: NotRepeated) -> NodeExecution:
         text = f"{error}: it is no function of its inputs alone, so `delivery: replay` is not for it"
-        return NodeExecution(self._node_id, text)
+        return EdgeFailed(self._node_id, text)
 
     def _edge_error(self, error: SharedMemoryError, edge: str) -> NodeExecution:
         """An error of an edge, with its name; what it means is in the text, as the engine gets no more than that."""
         said = contract_error(error, edge).message
-        return NodeExecution(self._node_id, said if edge in said else f"edge {edge}: {said}")
+        return EdgeFailed(self._node_id, said if edge in said else f"edge {edge}: {said}")
 
     def _route(self, port: str, number: int) -> Route:
         return [

@@ -6,12 +6,15 @@ reading them costs the worker nothing. The journal (see `journal`) has a part of
     IN_HAND, bases of IN_HAND, one for each output, and ENDS
     ACTIVE, then two commits: LOG_COUNT, BLOB_BYTES, ENDS, positions of the inputs, bases of the outputs
     two logs, of a word for everything that was begun since the commit
+
+Behind them stand two histograms, of the times in the node and of the ages of its data when it got them.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from penstock.executors.histogram import Histogram
 from penstock.shm.errors import CorruptSegment
 from penstock.shm.segment import Segment
 
@@ -27,10 +30,11 @@ class PageWord:
     """Indices of the u64 words."""
 
     MAGIC, INPUTS, OUTPUTS = 0, 1, 2
-    PROCESSED, BUSY_NS, SINCE_NS, SET_ASIDE = 8, 9, 10, 11
-    """Data given to the node, time in it, when it was given the last one (monotonic), data that were set aside."""
-    CONTROL: Final = 16
-    """Lines that the engine has sent since the start; the engine's."""
+    PROCESSED, BUSY_NS, SINCE_NS, SET_ASIDE, INTERRUPTS_HEARD = 8, 9, 10, 11, 12
+    """Data given to the node, time in it, since when it has its datum (monotonic; 0: it has none), data that it failed
+    on and that did not fail the run, interrupts that it knows of."""
+    ATTENTION, ORDERS, INTERRUPTS = 16, 17, 18
+    """The engine's: grows with each of the others; lines that it has sent to this process; interrupts so far."""
     IN_HAND, ENDS, ACTIVE = 24, 25, 26
 
 
@@ -55,6 +59,7 @@ class Page:
         words: all of it, u64.
         in_hand_bases: where the bases of IN_HAND begin.
         commits: the two.
+        processing, queueing: how long calls of the node took, and how old its data were when it got them.
     """
 
     def __init__(self, segment: Segment) -> None:
@@ -78,11 +83,15 @@ class Page:
             Commit(at, inputs, self.words[logs_at : logs_at + LONGEST_LOG]),
             Commit(at + size, inputs, self.words[logs_at + LONGEST_LOG : logs_at + 2 * LONGEST_LOG]),
         )
+        at, size = logs_at + 2 * LONGEST_LOG, Histogram.WORDS
+        self.processing: Histogram = Histogram(self.words[at : at + size])
+        self.queueing: Histogram = Histogram(self.words[at + size : at + 2 * size])
 
     @staticmethod
     def bytes_for(inputs: int, outputs: int) -> int:
         """The size of the page of a worker with so many edges."""
-        return (_JOURNAL + outputs + 2 * (3 + inputs + outputs + LONGEST_LOG)) * 8
+        journal = outputs + 2 * (3 + inputs + outputs + LONGEST_LOG)
+        return (_JOURNAL + journal + 2 * Histogram.WORDS) * 8
 
     @classmethod
     def format(cls, segment: Segment, inputs: int, outputs: int) -> Page:

@@ -39,6 +39,10 @@ class Repeats:
     def __bool__(self) -> bool:
         return bool(self._left)
 
+    def left(self, end: SendEnd) -> int:
+        """How many outputs of an edge are still to come again."""
+        return self._left.get(end, 0)
+
     def keeps_back(self, end: SendEnd, message: Outgoing) -> bool:
         """Whether this output was decided on before.
 
@@ -55,9 +59,9 @@ class Repeats:
             del self._left[end]
         return True
 
-    def forget(self) -> None:
-        """They will not come: what they came from was set aside."""
-        self._left.clear()
+    def forget(self, ends: set[SendEnd]) -> None:
+        """On these edges they will not come: what they came from was set aside."""
+        self._left = {end: count for end, count in self._left.items() if end not in ends}
 
     def check_all_came(self) -> None:
         """See that nothing is left, once everything was done again that was done before.

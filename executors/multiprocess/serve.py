@@ -20,6 +20,7 @@ from penstock.executors.registry import NodeRegistry, run_as_main
 from penstock.executors.translate import node_error
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.errors import Interrupted, PeerLost
+from penstock.shm.segment import Segment
 
 __all__ = ["serve"]
 
@@ -106,14 +107,24 @@ def _set_up(spec: WorkerSpec, control: Control) -> WorkerLoop | None:
         node = spec.node
         ctx = NodeContext(node.node_id, node.node_type, node.params, node.session_id, node.metadata)
         loop = WorkerLoop(NodeHost(factory, ctx), spec)
+        loop.listen(control.receive, control.say)
         signal.signal(signal.SIGTERM, lambda *_: loop.stop())
         if loop.host.is_source:
             signal.signal(signal.SIGINT, lambda *_: loop.end_stream())
+        if spec.trace is not None:
+            _trace(loop, spec.trace)
         loop.initialize()
     except (Exception, SystemExit) as error:
         control.say_error("failed", node_error(spec.node.node_id, error))
         return None
     return loop
+
+
+def _trace(loop: WorkerLoop, segment: str) -> None:
+    from penstock.executors.multiprocess.tracing import trace
+    from penstock.executors.trace import Trace
+
+    trace(loop, Trace(Segment.attach(segment).view))
 
 
 def _run(loop: WorkerLoop, control: Control) -> int:

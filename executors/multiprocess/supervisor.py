@@ -19,13 +19,14 @@ from typing import Any
 import psutil
 import trio
 
-from penstock.executors.contract import NodeExecution, ServiceError
+from penstock.executors.contract import Json, NodeExecution, ServiceError
 from penstock.executors.multiprocess.messages import WorkerSpec, encode, lines
+from penstock.executors.multiprocess.page import PageWord
 from penstock.executors.multiprocess.surroundings import Surroundings
 from penstock.executors.multiprocess.wiring import Party, Wiring
 from penstock.shm.patience import WaitMode
 
-__all__ = ["Supervisor", "WorkerOptions", "print_output"]
+__all__ = ["Gone", "Supervisor", "WorkerOptions", "print_output"]
 
 _STDERR_LINES = 60
 _LONGEST_LINE = 1 << 16
@@ -76,9 +77,23 @@ class Ports:
     outputs: tuple[str, ...] = ()
 
 
+class Gone(Exception):
+    """The process has ended."""
+
+
+@dataclass(eq=False, slots=True)
+class _Answer:
+    """What came of an order."""
+
+    given: trio.Event = field(default_factory=trio.Event)
+    error: ServiceError | None = None
+    is_lost: bool = False
+
+
 @dataclass(eq=False, slots=True)
 class _State:
     ready: trio.Event = field(default_factory=trio.Event)
+    started: trio.Event = field(default_factory=trio.Event)
     initialized: bool = False
     gone: trio.Event = field(default_factory=trio.Event)
     failure: ServiceError | None = None
@@ -122,6 +137,10 @@ class Supervisor:
         self.ports: Ports = Ports()
         self.counters: Counters = Counters()
         self.crashed: bool = False
+        self._speaking = trio.Lock()
+        self._fault = ""
+        self._asked = 0
+        self._answers: dict[int, _Answer] = {}
 
     async def run(self) -> None:
         """Start the process and stay until it is gone and reaped. Cancelling kills it. Never raises for its faults."""
@@ -170,7 +189,46 @@ class Supervisor:
         """Let the node take its inputs."""
         if self._control is not None:
             with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                await self._control.send_all(encode({"type": "start"}))
+                async with self._speaking:
+                    await self._control.send_all(encode({"type": "start"}))
+        self._state.started.set()
+
+    async def ask(self, **order: Json) -> ServiceError | None:
+        """Give the worker an order, and wait until it has obeyed; what came of it.
+
+        Raises:
+            Gone: its process has ended, and did not say.
+        """
+        await self._state.started.wait()
+        number, self._asked = self._asked, self._asked + 1
+        answer = self._answers[number] = _Answer()
+        try:
+            await self._tell({"id": number, **order})
+            await answer.given.wait()
+        finally:
+            del self._answers[number]
+        if answer.is_lost:
+            raise Gone
+        return answer.error
+
+    async def _tell(self, order: Mapping[str, Json]) -> None:
+        if self._control is None or self._state.gone.is_set():
+            raise Gone
+        try:
+            async with self._speaking:
+                await self._control.send_all(encode(order))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise Gone from None
+        if self._state.gone.is_set():
+            raise Gone
+        words = self._page_words()
+        words[PageWord.ORDERS] += 1
+        words[PageWord.ATTENTION] += 1
+        self._party.bell.ring()
+
+    def _page_words(self) -> memoryview:
+        assert self._party.page is not None
+        return self._party.page.words
 
     @property
     def failure(self) -> ServiceError | None:
@@ -183,6 +241,11 @@ class Supervisor:
     def end_stream(self) -> None:
         """Ask a source to end its stream here; what it gave is worked off, and it ends like one that had no more."""
         self._signal(signal.SIGINT)
+
+    def kill_for(self, fault: str) -> None:
+        """End the worker's whole group at once, as it does something that it must not: that is a crash."""
+        self._fault = fault
+        self._signal(signal.SIGKILL)
 
     def kill(self) -> None:
         """End the worker's whole group at once."""
@@ -216,6 +279,7 @@ class Supervisor:
 
     async def _spawn(self, lifeline_fd: int, control_fd: int) -> trio.Process:
         spec = self._spec
+        self._page_words()[PageWord.ORDERS] = 0  # of a predecessor, which reads no more
         bells = {*spec.bell, *(fd for link in (*spec.inputs, *spec.outputs) for fd in link.peer_bell)}
         blobs = spec.journal.blobs if spec.journal is not None and spec.journal.blobs is not None else ()
         around = self._options.surroundings
@@ -269,6 +333,10 @@ class Supervisor:
     def _say_gone(self) -> None:
         self.alive = False
         self._state.ready.set()
+        self._state.started.set()
+        for answer in self._answers.values():
+            answer.is_lost = True
+            answer.given.set()
         self._state.gone.set()
         self._wiring.bell.ring()
 
@@ -290,7 +358,8 @@ class Supervisor:
         if self._state.finished or self._state.stopping.is_set() or self._state.failure is not None:
             return
         self.crashed = True
-        self._fail(f"its process (pid {self.pid}) {_describe(status)}", details="\n".join(self._stderr))
+        text = self._fault or f"its process (pid {self.pid}) {_describe(status)}"
+        self._fail(text, details="\n".join(self._stderr))
 
     def _fail(self, message: str, *, details: str = "") -> None:
         if self._state.failure is None:
@@ -328,6 +397,11 @@ class Supervisor:
                     self._state.ready.set()
                 case "failed" | "error":
                     self._hear_error(said)
+                case "obeyed" | "refused":
+                    answer = self._answers.get(said["id"])
+                    if answer is not None and not answer.is_lost:
+                        answer.error = None if kind == "obeyed" else self._error_of(said)
+                        answer.given.set()
                 case "log":
                     logging.getLogger(said["logger"]).log(said["level"], "[%s] %s", self.node_id, said["message"])
                 case "finished":
@@ -339,14 +413,13 @@ class Supervisor:
 
     def _hear_error(self, said: Mapping[str, Any]) -> None:
         if self._state.failure is None:
-            self._state.failure = NodeExecution(
-                self.node_id,
-                said["message"],
-                kind=said["kind"],
-                location=said["location"],
-                details=said["details"],
-            )
+            self._state.failure = self._error_of(said)
         self._wiring.bell.ring()
+
+    def _error_of(self, said: Mapping[str, Any]) -> NodeExecution:
+        return NodeExecution(
+            self.node_id, said["message"], kind=said["kind"], location=said["location"], details=said["details"]
+        )
 
     async def _pass_on(self, stream: trio.abc.ReceiveStream, name: str) -> None:
         buffer = bytearray()

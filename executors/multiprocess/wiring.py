@@ -19,6 +19,7 @@ from penstock.executors.claim import claim_from
 from penstock.executors.contract import AllocationFailed
 from penstock.executors.multiprocess.messages import LinkSpec
 from penstock.executors.multiprocess.page import Page
+from penstock.executors.trace import EVENTS, Trace
 from penstock.shm.arena import ArenaMap
 from penstock.shm.channel import EdgeOptions
 from penstock.shm.doorbell import Doorbell
@@ -27,8 +28,9 @@ from penstock.shm.owner import Owner, sweep
 from penstock.shm.patience import WaitMode
 from penstock.shm.processors import usable_processors
 from penstock.shm.ring import Geometry, Policy, Ring, RingStatistics
-from penstock.shm.segment import available_bytes
+from penstock.shm.segment import Segment, available_bytes
 from penstock.shm.slab import SlabPool
+from penstock.shm.tapping import RingTap
 from penstock.shm.trio_channel import TrioFeedbackSender, TrioReceiver, TrioSender
 from penstock.shm.trio_doorbell import TrioDoorbell
 
@@ -47,6 +49,7 @@ class Party:
     family: str
     lanes: int = 0
     page: Page | None = None
+    trace: Segment | None = None
     links_out: list[Link] = field(default_factory=list)
     links_in: list[Link] = field(default_factory=list)
 
@@ -119,7 +122,7 @@ class Wiring:
         sweep()
         self._owner = Owner(what)
         self._parties: list[Party] = []
-        self._rings = self._pages = 0
+        self._rings = self._pages = self._traces = 0
         self._families = 0
         self.bell: TrioDoorbell = TrioDoorbell.create()
         self.engine: Party = self._add("engine", self.bell)
@@ -190,6 +193,21 @@ class Wiring:
             party.page = Page.format(segment, inputs, outputs)
         return party.page
 
+    def trace(self, party: Party) -> Segment:
+        """Where a worker notes what it does (see `Trace`); the same for each worker in its place.
+
+        Raises:
+            AllocationFailed: /dev/shm has no room for it.
+        """
+        if party.trace is None:
+            what = f"the trace of the worker of node {party.name}"
+            try:
+                party.trace = self._owner.create(f"t{self._traces}", Trace.bytes_for(EVENTS), what=what)
+            except OutOfSharedMemory as error:
+                raise AllocationFailed(str(error)) from error
+            self._traces += 1
+        return party.trace
+
     def sender(self, link: Link) -> TrioSender:
         """The engine's end of a link that it writes."""
         kind = TrioFeedbackSender if link.options.feedback else TrioSender
@@ -199,6 +217,11 @@ class Wiring:
         """The engine's end of a link that it reads."""
         arenas = self._arenas.setdefault(link.writer.family, ArenaMap(link.writer.family))
         return TrioReceiver(link.ring, arenas, self.bell, link.writer.bell, link.options)
+
+    def tap(self, link: Link) -> RingTap:
+        """Copies of what passes a link from now on, whoever stands at its ends."""
+        arenas = self._arenas.setdefault(link.writer.family, ArenaMap(link.writer.family))
+        return RingTap(link.ring, arenas, link.options.lane)
 
     def claim(self, shape: int | Sequence[int], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[Any]:
         """An array in shared memory, for a node of this process (see `NodeContext.claim`)."""
@@ -247,6 +270,8 @@ class Wiring:
             self._owner.release(link.ring.segment)
         if party.page is not None:
             self._owner.release(party.page.segment)
+        if party.trace is not None:
+            self._owner.release(party.trace)
         self._owner.release_family(party.family)
         self._arenas.pop(party.family, None)
         party.bell.close()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -227,6 +229,42 @@ class Recited:
                 self.path.touch()
                 die()
             yield RuntimeData.json({"i": i})
+
+
+class Dripping:
+    """0, 1, 2, ... until it is told to end, then a word on it, twice. Its first process dies where it is told to.
+
+    The second one is ready when there is a file `go`.
+    """
+
+    inputs: dict[str, str] = {}
+    stateless = True
+
+    def __init__(self, folder: str, when: str) -> None:
+        self.folder, self.when = Path(folder), when
+
+    def initialize(self, ctx: NodeContext) -> None:
+        self.is_second = (self.folder / "began").exists()
+        (self.folder / ("again" if self.is_second else "began")).touch()
+        while self.is_second and not (self.folder / "go").exists():
+            time.sleep(0.01)
+
+    def produce(self) -> Iterator[RuntimeData]:
+        for i in itertools.count():
+            if i == 30 and self.when == "source":
+                self._die()
+            yield RuntimeData.json({"i": i})
+            time.sleep(0.001)
+
+    def flush(self) -> Iterator[RuntimeData]:
+        for i in (-1, -2):
+            yield RuntimeData.json({"i": i})
+            if self.when == "flush":
+                self._die()
+
+    def _die(self) -> None:
+        if not self.is_second:
+            die()
 
 
 class MortalZip(Mortal, Zip):
