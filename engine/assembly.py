@@ -26,6 +26,7 @@ from penstock.executors.trace import Trace
 from penstock.shm.ring import Geometry, RingStatistics
 from penstock.shm.trio_channel import TrioSender
 from penstock.shm.trio_doorbell import Breath
+from penstock.shm.trio_strands import TrioSplitter
 
 __all__ = ["Assembly"]
 
@@ -61,14 +62,14 @@ class Assembly:
     local_edges: dict[PlannedEdge, LocalEdge] = field(default_factory=dict)
     links: dict[PlannedEdge, Link | Strands] = field(default_factory=dict)
     receivers: dict[PlannedEdge, EdgeReceiver] = field(default_factory=dict)
-    senders: dict[PlannedEdge, list[TrioSender]] = field(default_factory=dict)
+    senders: dict[PlannedEdge, TrioSender | TrioSplitter] = field(default_factory=dict)
     inputs: dict[str, ExternalInput] = field(default_factory=dict)
     outputs: dict[str, ExternalOutput] = field(default_factory=dict)
     faults: dict[str, Faults] = field(default_factory=dict)
     letters: dict[str, list[RingReceiverEnd]] = field(default_factory=dict)
     traces: dict[str, list[Trace]] = field(default_factory=dict)
     _launches: dict[str, list[Launch]] = field(default_factory=dict)
-    """Of each worker node; more than one are its replicas."""
+    """Of each node in a worker; several are its replicas, which have a trace and an edge for dead letters each."""
 
     def build(self, *, grace_s: float, on_output: OnOutput, traced: bool = False) -> None:
         """Make all parts.
@@ -142,13 +143,15 @@ class Assembly:
         """Whether the processes of a node sleep, and nobody has rung them. This one does not count."""
         if not node.in_worker:
             return True
-        launches = self._launches[node.node_id]
-        pids = self.workers[node.node_id].pids
-        return all(is_asleep(pid, launch.party.bell) for pid, launch in zip(pids, launches, strict=True))
+        each = zip(self.workers[node.node_id].each, self._launches[node.node_id], strict=True)
+        return all(is_asleep(worker.pid, launch.party.bell) for worker, launch in each)
 
     def writers_of(self, edge: PlannedEdge) -> Sequence[LocalEdge | TrioSender]:
-        """Where an edge is written in this process: of replicas, in turn."""
-        return self.senders[edge] if edge.shared else [self.local_edges[edge]]
+        """Where an edge is written in this process."""
+        if not edge.shared:
+            return (self.local_edges[edge],)
+        sender = self.senders[edge]
+        return sender.senders if isinstance(sender, TrioSplitter) else (sender,)
 
     def end_feedback(self, edge: PlannedEdge) -> None:
         """End an edge of feedback in the place of its writer, which has nothing to send."""
@@ -177,10 +180,9 @@ class Assembly:
         what = f"the shared memory of pipeline {self.plan.name!r} ({len(shared)} edges between processes)"
         geometries = [Geometry.fitting(strand_of(edge)[0], POLICIES[edge.decl.policy]) for edge in shared]
         check_room([shape for edge, shape in zip(shared, geometries, strict=True) for _ in range(edge.strands)], what)
-        for edge in sorted(
-            shared, key=lambda edge: edge.source.replicas > 1
-        ):  # behind replicas: when those have inputs
+        for edge in shared:
             self.links[edge] = self._join(edge, wiring)
+        for edge in shared:
             self._tell_workers(edge)
 
     def _join(self, edge: PlannedEdge, wiring: Wiring) -> Link | Strands:
@@ -202,37 +204,36 @@ class Assembly:
             for writer in writers
             for reader in readers
         ]
-        if len(links) == 1:
-            return links[0]
-        return Strands(links, self._inputs_of(edge.source) if len(writers) > 1 else ())
+        return links[0] if len(links) == 1 else Strands(links)
+
+    def _tell_workers(self, edge: PlannedEdge) -> None:
+        """Add the ends of an edge to the specs of its workers; behind replicas with where those have their inputs."""
+        link, writers, readers = self.links[edge], edge.source.replicas, edge.target.replicas
+        causes: Sequence[str] = ("",) * edge.strands
+        if isinstance(edge.source, PlannedNode) and isinstance(link, Strands) and writers > 1:
+            link.inputs = links_of(self.links[edge.source.edges_in[0]])  # the only one
+            causes = [one.ring.segment.name for one in link.inputs]
+        for number, one in enumerate(links_of(link)):
+            if isinstance(edge.source, PlannedNode) and edge.source.in_worker:
+                spec = replace(one.writer_spec(edge.source_port), strands=readers, causes=causes[number])
+                self._launches[edge.source.node_id][number % writers].outputs.append(spec)
+            if isinstance(edge.target, PlannedNode) and edge.target.in_worker:
+                spec = replace(one.reader_spec(edge.target_port), strands=writers, causes=causes[number])
+                self._launches[edge.target.node_id][number % readers].inputs.append(spec)
 
     def _make_letters(self, wiring: Wiring) -> None:
         """An edge of its own for the data that a node in a worker fails on."""
         for node in self.plan.nodes:
             if node.in_worker and node.decl.on_error == "dead_letter":
-                letters = self.letters[node.node_id] = []
-                for launch in self._launches[node.node_id]:
-                    name = f"{node.node_id} (dead letters)"
-                    link = wiring.link(name, launch.party, wiring.engine, capacity=_LETTERS)
-                    launch.outputs.append(link.writer_spec(DEAD_LETTERS))
-                    letters.append(RingReceiverEnd(wiring.receiver(link), Codec(name)))
+                self.letters[node.node_id] = [
+                    self._letters_of(node, launch, wiring) for launch in self._launches[node.node_id]
+                ]
 
-    def _inputs_of(self, replicated: PlannedNode | PlannedPort) -> Sequence[Link]:
-        """What the inputs of replicas come by: they have one edge."""
-        assert isinstance(replicated, PlannedNode)
-        return links_of(self.links[replicated.edges_in[0]])
-
-    def _tell_workers(self, edge: PlannedEdge) -> None:
-        """Add the ends of an edge to the specs of the workers at them."""
-        writers, readers = edge.source.replicas, edge.target.replicas
-        for number, link in enumerate(links_of(self.links[edge])):
-            causes = self._inputs_of(edge.source)[number].ring.segment.name if writers > 1 else ""
-            if isinstance(edge.source, PlannedNode) and edge.source.in_worker:
-                spec = replace(link.writer_spec(edge.source_port), strands=readers, causes=causes)
-                self._launches[edge.source.node_id][number % writers].outputs.append(spec)
-            if isinstance(edge.target, PlannedNode) and edge.target.in_worker:
-                spec = replace(link.reader_spec(edge.target_port), strands=writers, causes=causes)
-                self._launches[edge.target.node_id][number % readers].inputs.append(spec)
+    @staticmethod
+    def _letters_of(node: PlannedNode, launch: Launch, wiring: Wiring) -> RingReceiverEnd:
+        link = wiring.link(f"{node.node_id} (dead letters)", launch.party, wiring.engine, capacity=_LETTERS)
+        launch.outputs.append(link.writer_spec(DEAD_LETTERS))
+        return RingReceiverEnd(wiring.receiver(link), Codec(link.name))
 
     def _parties(self, end: PlannedNode | PlannedPort, wiring: Wiring) -> list[Party]:
         if isinstance(end, PlannedNode) and end.in_worker:
@@ -255,8 +256,7 @@ class Assembly:
             port = outputs.setdefault(edge.source_port, Outputs(Codec(edge.name)))
             if edge.shared:
                 assert wiring is not None
-                sender = sender_of(wiring, self.links[edge])
-                self.senders[edge] = [sender] if isinstance(sender, TrioSender) else list(sender.senders)
+                self.senders[edge] = sender = sender_of(wiring, self.links[edge])
                 port.rings.append(RingSenderEnd(sender))
             else:
                 port.edges.append(self.local_edges[edge])

@@ -18,13 +18,13 @@ __all__ = ["edge_report", "node_report"]
 def node_report(assembly: Assembly, node: PlannedNode, flowing_s: float) -> NodeReport:
     """What a node has done in the time since data began to flow."""
     worker = assembly.workers.get(node.node_id)
-    work = _work_of_task(assembly, node) if worker is None else _work_of_worker(assembly, node, worker)
+    work = _work_of_task(assembly, node) if worker is None else _work_of_worker(assembly, worker)
     busy_s = work["busy_s"]
     return NodeReport(
         node_id=node.node_id,
         node_type=node.type_name,
         executor=node.executor.value.lower(),
-        busy_share=busy_s / flowing_s if flowing_s > 0 else None,
+        busy_share=busy_s / flowing_s / node.replicas if flowing_s > 0 else None,
         **work,
     )
 
@@ -61,13 +61,11 @@ def _work_of_task(assembly: Assembly, node: PlannedNode) -> dict[str, Any]:
     }
 
 
-def _work_of_worker(assembly: Assembly, node: PlannedNode, worker: Worker | Replicas) -> dict[str, Any]:
-    """From its page, or those of all replicas, which say it while they work, and when they are dead."""
-    counters, lives = worker.counters, worker.lives
-    pages = [one.page for one in worker.workers]
+def _work_of_worker(assembly: Assembly, worker: Worker | Replicas) -> dict[str, Any]:
+    """From its page, which says it while it works, and when it is dead; of replicas, from all of theirs."""
+    counters, lives, pages = worker.counters, worker.lives, [one.page for one in worker.each]
     return {
         "pid": worker.pid,
-        "pids": worker.pids if node.replicas > 1 else (),
         "processed": sum(page.words[PageWord.PROCESSED] for page in pages),
         "busy_s": sum(page.words[PageWord.BUSY_NS] for page in pages) / 1e9,
         "peak_rss_kib": counters.max_rss_kib if counters.why else None,
@@ -75,7 +73,8 @@ def _work_of_worker(assembly: Assembly, node: PlannedNode, worker: Worker | Repl
         "redelivered": lives.redelivered,
         "state_lost": lives.state_lost,
         "errors": worker.errors,
-        "dead_letters": assembly.faults[node.node_id].dead_letters,
+        "dead_letters": assembly.faults[worker.node_id].dead_letters,
+        "pids": tuple(one.pid for one in worker.each) if len(worker.each) > 1 else (),
         **_times([page.processing for page in pages], [page.queueing for page in pages]),
     }
 

@@ -17,7 +17,7 @@ import trio
 from penstock.engine.assembly import Assembly
 from penstock.engine.check import check
 from penstock.engine.control import changed_params, edges_at_and_behind, node_of
-from penstock.engine.edge import NeighbourLost, RingReceiverEnd
+from penstock.engine.edge import EdgeReceiver, NeighbourLost
 from penstock.engine.ending import CycleEnding
 from penstock.engine.external import ExternalOutput, RunEnded
 from penstock.engine.faults import DeadLetter, OnDeadLetter
@@ -406,9 +406,9 @@ class Run(Ports):
         async with trio.open_nursery() as nursery:
             if node.decl.timeout_s is not None:
                 nursery.start_soon(worker.watch_timeout, node.decl.timeout_s)
-            async with trio.open_nursery() as reading:
-                for letters in self._assembly.letters.get(node.node_id, ()):
-                    reading.start_soon(self._open_letters, node.node_id, letters)
+            async with trio.open_nursery() as letters:
+                for receiver in self._assembly.letters.get(node.node_id, ()):
+                    letters.start_soon(self._open_letters, node.node_id, receiver)
             await worker.wait_gone()
             nursery.cancel_scope.cancel()
         if worker.failure is not None:
@@ -418,7 +418,7 @@ class Run(Ports):
         elif worker.counters.why == "ended":
             self._finished(node.node_id)
 
-    async def _open_letters(self, node_id: str, letters: RingReceiverEnd) -> None:
+    async def _open_letters(self, node_id: str, letters: EdgeReceiver) -> None:
         """Hand on the data that a node in a worker failed on, until there will be none."""
         faults = self._assembly.faults[node_id]
         try:

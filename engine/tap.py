@@ -20,8 +20,8 @@ from penstock.engine.external import RunEnded
 from penstock.engine.plan import PlannedEdge
 from penstock.executors.codec import Codec
 from penstock.executors.contract import RuntimeData, Validation
-from penstock.executors.multiprocess.wiring import Link
-from penstock.shm.record import Record
+from penstock.executors.multiprocess.replicas import links_of
+from penstock.shm.record import Field, Record
 from penstock.shm.tapping import RingTap
 
 __all__ = ["Tap"]
@@ -49,18 +49,15 @@ class Tap(AsyncIterator[RuntimeData]):
         self._ended = self._closed = False
         self._dropped = 0
         self._local: LocalEdge | None = assembly.local_edges.get(edge)
-        self._ring: RingTap | None = None
+        self._rings: list[RingTap] = []
         if self._local is None:
             assert assembly.wiring is not None
-            link = assembly.links[edge]
-            if not isinstance(link, Link):
-                raise Validation(f"edge {edge.name} is several rings, as a node of it has replicas: record it instead")
-            self._ring = assembly.wiring.tap(link)
+            self._rings = [assembly.wiring.tap(link) for link in links_of(assembly.links[edge])]
 
     @property
     def dropped(self) -> int:
         """Data that passed and can not be had: nobody fetched them in time, or they were gone before they were seen."""
-        return self._dropped + (0 if self._ring is None else self._ring.lost)
+        return self._dropped + sum(ring.lost for ring in self._rings)
 
     async def receive(self) -> RuntimeData:
         """The next datum.
@@ -96,27 +93,26 @@ class Tap(AsyncIterator[RuntimeData]):
     async def _follow(self) -> None:
         try:
             with self._scope:
-                if self._ring is None:
+                if self._local is not None:
                     await trio.sleep_forever()
-                else:
-                    await self._look_again_and_again(self._ring)
+                while not all(ring.ended for ring in self._rings):
+                    self._look()
+                    await trio.sleep(self._every_s)
         finally:
             if not self._closed:  # the run is over: see what passed at last
                 self._look()
             self.see_end()
 
-    async def _look_again_and_again(self, ring: RingTap) -> None:
-        while not ring.ended:
-            self._look()
-            await trio.sleep(self._every_s)
-
     def _look(self) -> None:
-        """Take what has passed up to now."""
-        ring = self._ring
-        if ring is not None:
-            head = ring.head
+        """Take what has passed up to now; to and from replicas, in the order in which it was sent."""
+        passed: list[Record] = []
+        for ring, head in [(ring, ring.head) for ring in self._rings]:
             while (record := ring.take(head)) is not None:
-                self._put(record)
+                passed.append(record)
+        if len(self._rings) > 1:
+            passed.sort(key=lambda record: int(record.header[Field.PUBLISHED_NS]))
+        for record in passed:
+            self._put(record)
 
     async def __anext__(self) -> RuntimeData:
         try:

@@ -88,8 +88,7 @@ class Tracing:
     def _attach_edges(assembly: Assembly, edges: list[PlannedEdge], events: Trace) -> None:
         """Note the waits for room: what is changed here is called by those alone who find none."""
         for number, edge in enumerate(edges):
-            for writer in assembly.writers_of(edge):
-                end: Any = writer
+            for end in assembly.writers_of(edge):
                 name = "wait_for_room" if isinstance(end, LocalEdge) else "_await_room"
                 setattr(end, name, _noted(events, What.WAIT, number, getattr(end, name)))
 
@@ -108,20 +107,20 @@ class Tracing:
             logging.getLogger("penstock").warning("the trace has the newest events alone; it lacks %s", said)
 
     def _all(self, assembly: Assembly, lost: dict[str, int]) -> Iterator[Fields]:
-        for pid, port in enumerate(assembly.plan.inputs.values(), 1):
+        pids = count(1)
+        for port in assembly.plan.inputs.values():
+            pid = next(pids)
             yield from _heads(pid, f"input {port.name}", port.edges)
             yield from self._of_trace(pid, port.name, self._local[port], [], lost)
-        pids = count(1 + len(assembly.plan.inputs))
         for node in assembly.plan.nodes:
-            if not node.in_worker:
+            worker = assembly.workers.get(node.node_id)
+            if worker is None:
                 yield from self._of_node(next(pids), node, "in this process", self._local[node], lost)
                 continue
-            for worker, events in zip(
-                assembly.workers[node.node_id].workers, assembly.traces[node.node_id], strict=True
-            ):
+            for one, events in zip(worker.each, assembly.traces[node.node_id], strict=True):
                 pid = next(pids)
-                yield from self._of_node(pid, node, f"pid {worker.pid}", events, lost)
-                for restarted_ns in worker.lives.restarted_ns:
+                yield from self._of_node(pid, node, f"pid {one.pid}", events, lost)
+                for restarted_ns in one.lives.restarted_ns:
                     at = {"ts": self._us(restarted_ns), "pid": pid, "tid": _CALLS}
                     yield {"ph": "i", "s": "p", "cat": "restart", "name": f"{node.node_id} restarted", **at}
 
@@ -133,7 +132,7 @@ class Tracing:
         self, pid: int, name: str, trace: Trace, edges_in: list[PlannedEdge], lost: dict[str, int]
     ) -> Iterator[Fields]:
         if trace.lost:
-            lost[name] = trace.lost
+            lost[name] = lost.get(name, 0) + trace.lost
         for event in trace.events():
             yield self._complete(pid, name, event, edges_in)
 

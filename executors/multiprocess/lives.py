@@ -7,7 +7,7 @@ import os
 import random
 import tempfile
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter_ns
 
@@ -104,9 +104,9 @@ class Worker:
         return self._now.pid
 
     @property
-    def pids(self) -> tuple[int, ...]:
-        """Its one process."""
-        return (self.pid,)
+    def each(self) -> Sequence[Worker]:
+        """Itself alone: it is no replica."""
+        return (self,)
 
     @property
     def counters(self) -> Counters:

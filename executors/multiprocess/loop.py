@@ -87,7 +87,7 @@ class WorkerLoop:
         causes = self._inputs[0].receiver if is_replica else None
         self._outlets = Outlets(host, spec.outputs, self.bell, pool, causes)
         if isinstance(causes, ReplicaReceiver):
-            causes.outputs = self._outlets.senders
+            causes.tells = self._outlets.merged
         self._routes = self._outlets.routes
         self._main_port = host.outputs[0] if host.outputs else ""
         self._answers: list[RuntimeData] | None = None
@@ -219,8 +219,7 @@ class WorkerLoop:
         journal.done(link.number, nbytes)
 
     def _consume(self) -> None:
-        links = merged(self._inputs)
-        journal, orders, words = self._journal, self._orders, self._words
+        links, journal, orders, words = merged(self._inputs), self._journal, self._orders, self._words
         patience = Patience(links[0].spec.wait) if links else Patience()
         wants = None if any(link.port is None for link in links) else self.host.wants
         while links:

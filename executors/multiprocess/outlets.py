@@ -107,6 +107,11 @@ class Outlets:
         return [end for outlet in self.all for end in outlet.ends]
 
     @property
+    def merged(self) -> list[Sender]:
+        """Of a replica: those of the rings whose readers have others beside them, and wait for their turn."""
+        return [end for outlet in self.all if outlet.spec.causes for end in outlet.ends]
+
+    @property
     def ended(self) -> bool:
         """Whether there are edges, and a predecessor has ended them all; of feedback, somebody else may have."""
         own = [end for outlet in self.all if not outlet.spec.feedback for end in outlet.ends]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -18,7 +18,7 @@ from penstock.shm.trio_strands import TrioMerger, TrioSplitter
 __all__ = ["Replicas", "Strands", "links_of", "receiver_of", "sender_of"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Strands:
     """The rings of an edge to or from replicas, one for each, to be used like a `Link`.
 
@@ -80,97 +80,77 @@ def receiver_of(wiring: Wiring, link: Link | Strands) -> TrioReceiver | TrioMerg
 class Replicas:
     """The workers of a node, to be driven like one `Worker`."""
 
-    workers: Sequence[Worker]
+    each: Sequence[Worker]
 
     @property
     def pid(self) -> int:
         """Of the first."""
-        return self.workers[0].pid
+        return self.each[0].pid
 
     @property
-    def pids(self) -> tuple[int, ...]:
-        """Of all."""
-        return tuple(worker.pid for worker in self.workers)
+    def node_id(self) -> str:
+        return self.each[0].node_id
 
     @property
     def counters(self) -> Counters:
         """What they said at their ends: the sums. Why one has ended counts, if it was not the end of its inputs."""
-        each = [worker.counters for worker in self.workers]
-        whys = {counters.why for counters in each}
+        said = [worker.counters for worker in self.each]
+        whys = {counters.why for counters in said}
         return Counters(
-            sum(counters.processed for counters in each),
-            sum(counters.busy_ns for counters in each),
-            sum(counters.max_rss_kib for counters in each),
+            sum(counters.processed for counters in said),
+            sum(counters.busy_ns for counters in said),
+            sum(counters.max_rss_kib for counters in said),
             "ended" if whys == {"ended"} else max(whys - {"ended"}),
         )
 
     @property
     def lives(self) -> Lives:
         """What their deaths have meant, together."""
-        each = [worker.lives for worker in self.workers]
+        all_lives = [worker.lives for worker in self.each]
         return Lives(
-            sum(lives.restarts for lives in each),
-            sum(lives.redelivered for lives in each),
-            sum(lives.state_lost for lives in each),
+            sum(lives.restarts for lives in all_lives),
+            sum(lives.redelivered for lives in all_lives),
+            sum(lives.state_lost for lives in all_lives),
         )
-
-    @property
-    def failure(self) -> ServiceError | None:
-        """Why the first of them failed that did."""
-        return next((worker.failure for worker in self.workers if worker.failure is not None), None)
 
     @property
     def errors(self) -> int:
         """Data that they failed on, which did not fail the run."""
-        return sum(worker.errors for worker in self.workers)
+        return sum(worker.errors for worker in self.each)
 
-    async def configure(self, params: Mapping[str, Json]) -> None:
-        """Give each of them other parameters (see `Worker.configure`)."""
-        for worker in self.workers:
-            await worker.configure(params)
-
-    def interrupt(self) -> None:
-        """What they have in hand is stale (see `Worker.interrupt`)."""
-        for worker in self.workers:
-            worker.interrupt()
-
-    async def watch_timeout(self, timeout_s: float) -> None:
-        """See that none has a datum in hand for too long (see `Worker.watch_timeout`). Never returns."""
-        async with trio.open_nursery() as nursery:
-            for worker in self.workers:
-                nursery.start_soon(worker.watch_timeout, timeout_s)
+    @property
+    def failure(self) -> ServiceError | None:
+        """Why the first of them failed that did."""
+        return next((worker.failure for worker in self.each if worker.failure is not None), None)
 
     async def run(self) -> None:
         """Start and restart them, until all are done or no other may follow. Never raises."""
-        async with trio.open_nursery() as nursery:
-            for worker in self.workers:
-                nursery.start_soon(worker.run)
+        await self._side_by_side(Worker.run)
 
     async def wait_ready(self) -> None:
         """Wait until all are initialized, or one is not to be (see `Worker.wait_ready`)."""
-        errors: list[NodeExecution] = []
-
-        async def wait(worker: Worker) -> None:
-            try:
-                await worker.wait_ready()
-            except NodeExecution as error:
-                errors.append(error)
-                nursery.cancel_scope.cancel()
-
-        async with trio.open_nursery() as nursery:
-            for worker in self.workers:
-                nursery.start_soon(wait, worker)
-        if errors:
-            raise errors[0]
+        await self._side_by_side(Worker.wait_ready)
 
     async def start(self) -> None:
         """Let them take their inputs."""
-        for worker in self.workers:
-            await worker.start()
+        await self._side_by_side(Worker.start)
+
+    async def configure(self, params: Mapping[str, Json]) -> None:
+        """Give each other parameters, between two of its data (see `Worker.configure`)."""
+        await self._side_by_side(lambda worker: worker.configure(params))
+
+    def interrupt(self) -> None:
+        """What they have in hand is stale (see `Worker.interrupt`)."""
+        for worker in self.each:
+            worker.interrupt()
+
+    async def watch_timeout(self, timeout_s: float) -> None:
+        """End those that have one datum in hand for longer (see `Worker.watch_timeout`). Never returns."""
+        await self._side_by_side(lambda worker: worker.watch_timeout(timeout_s))
 
     async def wait_gone(self) -> None:
         """Wait until all are gone, or one of them before it was done."""
-        left = set(self.workers)
+        left = set(self.each)
 
         async def wait(worker: Worker) -> None:
             await worker.wait_gone()
@@ -179,7 +159,7 @@ class Replicas:
                 nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
-            for worker in self.workers:
+            for worker in self.each:
                 nursery.start_soon(wait, worker)
 
     def end_stream(self) -> None:
@@ -187,6 +167,21 @@ class Replicas:
 
     async def stop(self, grace_s: float | None = None) -> None:
         """End them, side by side (see `Worker.stop`)."""
+        await self._side_by_side(lambda worker: worker.stop(grace_s))
+
+    async def _side_by_side(self, call: Callable[[Worker], Awaitable[None]]) -> None:
+        """Do the same with each; the first error ends it, bare."""
+        errors: list[NodeExecution] = []
+
+        async def one(worker: Worker) -> None:
+            try:
+                await call(worker)
+            except NodeExecution as error:
+                errors.append(error)
+                nursery.cancel_scope.cancel()
+
         async with trio.open_nursery() as nursery:
-            for worker in self.workers:
-                nursery.start_soon(worker.stop, grace_s)
+            for worker in self.each:
+                nursery.start_soon(one, worker)
+        if errors:
+            raise errors[0]

@@ -88,7 +88,7 @@ class CauseCodec(Codec):
 class ReplicaReceiver(Receiver):
     """The input of a replica. Its readers may wait for word that it is done with one, as much as for a record."""
 
-    outputs: Sequence[Sender] = ()
+    tells: Sequence[Sender] = ()
 
     def take(self) -> Record | None:
         """The next message (see `ReceiveEnd.take`); what was discarded before it is done with, too."""
@@ -104,5 +104,5 @@ class ReplicaReceiver(Receiver):
 
     def _tell(self) -> None:
         """The acknowledgement, or the discard, has fenced its store already."""
-        for sender in self.outputs:
+        for sender in self.tells:
             sender.wake_reader()
