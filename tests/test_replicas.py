@@ -14,8 +14,8 @@ from nodes.replicated import Ending, Slow
 from support import manifest
 
 import penstock
+from penstock.engine.options import RunOptions
 from penstock.engine.problems import PipelineInvalid
-from penstock.engine.running import RunOptions
 from penstock.executors.contract import NodeExecution
 
 MORTAL = "nodes.mortal"
