@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from multiprocessing import resource_tracker
 from random import Random
 
@@ -27,7 +28,7 @@ _SETTLING_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Fire:
-    """What a run has to stand: for how long, how many kills a second and in all, and whether workers are stopped too."""
+    """What a run has to stand: for how long, how many kills a second and in all, and whether workers are stopped."""
 
     seconds: float
     rate: float
@@ -138,7 +139,7 @@ def _differences(got: Sink, expected: Sink) -> list[str]:
         return [
             f"path {path}: {after[0]} comes after {before[0]}"
             for path, data in got.paths.items()
-            for before, after in zip(data, data[1:], strict=False)
+            for before, after in pairwise(data)
             if after[0] <= before[0]
         ][:3]
     wrong = []

@@ -72,7 +72,7 @@ class Journal(Protocol):
 
     @property
     def unsettled(self) -> bool:
-        """Whether something was done that is not acknowledged."""
+        """Whether something was done, by this process or its predecessor, that is not acknowledged."""
         ...
 
     def steps(self) -> list[Step]:
@@ -101,8 +101,23 @@ class StatelessJournal:
 
     unsettled = False
 
-    def __init__(self, page: Page, inputs: Sequence[ReceiveEnd], outputs: Sequence[SendEnd]) -> None:
+    def __init__(
+        self, page: Page, inputs: Sequence[ReceiveEnd], outputs: Sequence[SendEnd], *, fresh: bool = False
+    ) -> None:
+        """Go on where the note is.
+
+        Args:
+            page: of the worker.
+            inputs: its edges, in the order of its spec.
+            outputs: likewise.
+            fresh: the node knows nothing, so it is to hear again of inputs that have ended.
+
+        Raises:
+            CorruptSegment: the journal makes no sense.
+        """
         self._words = page.words
+        if fresh:
+            self._words[_ENDS] = 0
         self._at = page.in_hand_bases
         self._inputs = inputs
         self._acknowledge: list[Callable[[], None]] = [receiver.acknowledge for receiver in inputs]
@@ -111,6 +126,8 @@ class StatelessJournal:
         one = len(outputs) == 1 and not refuses
         self._only = outputs[0].ring if one else None
         self._in_hand = self._found()
+        if fresh and self._in_hand is not None and END <= self._in_hand.number < FLUSH:
+            self._in_hand = None
         bases = list(self._words[self._at : self._at + len(outputs)])
         self.made: list[int] | None = None
         self.repeated: list[int] = [0] * len(outputs)
@@ -208,7 +225,7 @@ class SnapshotJournal:
 
     @property
     def unsettled(self) -> bool:
-        return self._noted > 0
+        return self._noted > 0 or bool(self._again)
 
     @property
     def state(self) -> Any:
@@ -249,7 +266,7 @@ class SnapshotJournal:
         if (
             self._count[number] >= most
             or self._bytes[number] >= most_bytes
-            or self._noted >= LONGEST_LOG - 2  # an end of an input and a flush may follow without one
+            or self._noted >= LONGEST_LOG - MOST_INPUTS - 1  # the ends of all inputs and a flush may follow without one
             or self._inputs[number].held >= _MOST_LEASES
         ):
             self.settle()

@@ -7,7 +7,7 @@ import os
 import random
 import tempfile
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from time import perf_counter_ns
 
@@ -15,7 +15,7 @@ import trio
 
 from penstock.executors.contract import Json, NodeExecution, ServiceError
 from penstock.executors.multiprocess.delivery import Delivery, DeliveryMode
-from penstock.executors.multiprocess.journal import END, Step, last_begun
+from penstock.executors.multiprocess.journal import END, FLUSH, Step, last_begun
 from penstock.executors.multiprocess.launch import Launch
 from penstock.executors.multiprocess.messages import JournalSpec
 from penstock.executors.multiprocess.page import Page, PageWord
@@ -90,6 +90,7 @@ class Worker:
         self._crashes = ""
         self._stopping = trio.Event()
         self._gone = trio.Event()
+        self._changed = trio.Event()
         self._failure: ServiceError | None = None
         self.lives: Lives = Lives()
         self._now = self._process(succeeds=False)
@@ -101,11 +102,6 @@ class Worker:
     @property
     def pid(self) -> int:
         return self._now.pid
-
-    @property
-    def each(self) -> Sequence[Worker]:
-        """Itself alone: it is no replica."""
-        return (self,)
 
     @property
     def counters(self) -> Counters:
@@ -122,6 +118,11 @@ class Worker:
         """What it is at."""
         assert self._launch.party.page is not None
         return self._launch.party.page
+
+    @property
+    def workers(self) -> tuple[Worker]:
+        """Itself: it has no replicas."""
+        return (self,)
 
     async def run(self) -> None:
         """Start the process, and others in its place, until one is done or no other may follow. Never raises."""
@@ -140,6 +141,7 @@ class Worker:
             for file in self._blobs or ():
                 os.close(file)
             self._gone.set()
+            self._changed.set()
             self._launch.wiring.bell.ring()
 
     async def wait_ready(self) -> None:
@@ -172,17 +174,20 @@ class Worker:
         Raises:
             NodeExecution: its `configure` failed, or there is no process any more.
         """
+        while True:
+            now = self._now
+            try:
+                error = await now.ask(params=dict(params))
+                break
+            except Gone:  # whoever takes its place first does again what it had begun, with the parameters of then
+                while self._now is now and not self._gone.is_set():
+                    await self._changed.wait()
+                if self._gone.is_set():
+                    raise NodeExecution(self.node_id, "its process has ended") from None
+        if error is not None:
+            raise error
         before = self._launch.node
         self._launch.node = replace(before, params={**before.params, **params})
-        try:
-            error = await self._now.ask(params=dict(params))
-        except Gone:
-            if self._gone.is_set() or not self._goes_on:
-                raise NodeExecution(self.node_id, "its process has ended") from None
-            return  # whoever takes its place begins with them
-        if error is not None:
-            self._launch.node = before
-            raise error
 
     def interrupt(self) -> None:
         """What the node has in hand, and what it holds back, is stale: let it know before its next datum."""
@@ -252,19 +257,21 @@ class Worker:
         self.lives.restarted_ns.append(perf_counter_ns())
         _log.warning("node %r: %s; restarted (%d)", self.node_id, said, self.lives.restarts)
         self._now = self._process(succeeds=True)
+        self._changed.set()
+        self._changed = trio.Event()
         return True
 
     def _judge(self, said: str, failure: ServiceError | None) -> NodeExecution | None:
         """Why there is to be no other process; None where there is one."""
         details = failure.details if isinstance(failure, NodeExecution) else ""
-        in_hand = self._in_hand()
+        in_hand = self._in_hand() if self._now.was_ready else None  # else it had not come to what is noted
         text = self._judge_datum(said, in_hand) if in_hand is not None else None
         text = text or self._judge_frequency(said)
         if text is not None:
             return NodeExecution(self.node_id, text, details=details)
         if self._delivery.mode is DeliveryMode.RESTART_FRESH:
             self._count_lost_state()
-            if in_hand is not None and in_hand.published:
+            if in_hand is not None and in_hand.published and (in_hand.is_datum or in_hand.step.number == FLUSH):
                 self._put_aside(in_hand, said)
                 self.lives.state_lost += in_hand.is_datum
                 self._taken_before += in_hand.is_datum
@@ -334,7 +341,8 @@ class Worker:
 
     def _put_aside(self, in_hand: _InHand, said: str) -> None:
         self._crashes = said
-        self._set_aside.append(in_hand.step)
+        if in_hand.step not in self._set_aside:
+            self._set_aside.append(in_hand.step)
 
     def _count_lost_state(self) -> None:
         taken = sum(link.statistics().received for link in self._launch.party.links_in)

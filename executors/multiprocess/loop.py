@@ -148,7 +148,7 @@ class WorkerLoop:
             PeerLost: a neighbour's process is gone.
             ServiceError: the node failed, or an edge did.
         """
-        if not self._outlets.ended:  # else a predecessor has done everything
+        if not self._outlets.ended or (self._journal is not None and self._journal.unsettled):
             if self.host.is_source:
                 self._produce()
                 if self._interrupted:
@@ -167,11 +167,12 @@ class WorkerLoop:
     def _open_journal(self, spec: JournalSpec) -> Journal:
         receivers, senders = [link.receiver for link in self._inputs], self._outlets.senders
         if spec.blobs is None:
-            journal: Journal = StatelessJournal(self._page, receivers, senders)
+            journal: Journal = StatelessJournal(self._page, receivers, senders, fresh=spec.fresh)
         else:
             journal = SnapshotJournal(self._page, receivers, senders, spec.blobs, self._take_snapshot, spec.every)
-            if journal.state is not None:
-                self._resolve(self.host.restore(journal.state))
+            state = journal.state
+            if state is not None:
+                self._resolve(self.host.restore(state))
         if spec.fresh and self.host.is_source:  # what it makes is new, unless there was to be no more
             self._stopping = self._stopping or journal.made is not None
         elif spec.succeeds:

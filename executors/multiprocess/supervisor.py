@@ -93,6 +93,7 @@ class _Answer:
 @dataclass(eq=False, slots=True)
 class _State:
     ready: trio.Event = field(default_factory=trio.Event)
+    is_told: bool = False
     started: trio.Event = field(default_factory=trio.Event)
     initialized: bool = False
     gone: trio.Event = field(default_factory=trio.Event)
@@ -186,8 +187,9 @@ class Supervisor:
         return self._state.initialized
 
     async def start(self) -> None:
-        """Let the node take its inputs."""
-        if self._control is not None:
+        """Let the node take its inputs. Idempotent."""
+        if self._control is not None and not self._state.is_told:
+            self._state.is_told = True
             with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 async with self._speaking:
                     await self._control.send_all(encode({"type": "start"}))
@@ -279,7 +281,8 @@ class Supervisor:
 
     async def _spawn(self, lifeline_fd: int, control_fd: int) -> trio.Process:
         spec = self._spec
-        self._page_words()[PageWord.ORDERS] = 0  # of a predecessor, which reads no more
+        words = self._page_words()  # of a predecessor, which reads no more and has nothing in hand
+        words[PageWord.ORDERS] = words[PageWord.SINCE_NS] = 0
         bells = {*spec.bell, *(fd for link in (*spec.inputs, *spec.outputs) for fd in link.peer_bell)}
         blobs = spec.journal.blobs if spec.journal is not None and spec.journal.blobs is not None else ()
         around = self._options.surroundings

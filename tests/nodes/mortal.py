@@ -55,6 +55,14 @@ class Numbers:
                 yield RuntimeData.json({"i": i})
 
 
+class Small(Numbers):
+    """0, 1, 2, ... as JSON."""
+
+    def produce(self) -> Iterator[RuntimeData]:
+        for i in range(self.count):
+            yield RuntimeData.json({"i": i})
+
+
 class Mortal:
     """Dies at a number of lines of penstock's code after the start, drawn anew for each life; a file counts the lives.
 
@@ -265,6 +273,102 @@ class Dripping:
     def _die(self) -> None:
         if not self.is_second:
             die()
+
+
+class Brittle(Total):
+    """A sum with snapshots whose process dies in the snapshot that is made after its flush, or when it begins again."""
+
+    flushed = False
+
+    def initialize(self, ctx: NodeContext) -> None:
+        died = len(self.path.read_bytes()) if self.path.exists() else 0
+        if self.when == "initialize" and died:
+            self._die()
+
+    def flush(self) -> Iterator[RuntimeData]:
+        self.flushed = True
+        return super().flush()
+
+    def snapshot(self) -> Any:
+        if self.flushed and self.when == "settle":
+            self._die()
+        return self.total
+
+    def restore(self, state: Any) -> None:
+        self.total = state
+
+    def process(self, data: RuntimeData) -> Iterator[RuntimeData]:
+        if value(data) == self.at and self.when == "initialize" and not self.path.exists():
+            self._die()
+        return super().process(data)
+
+
+class Slow(Total):
+    """Takes its time to begin again."""
+
+    stateless = True
+
+    def initialize(self, ctx: NodeContext) -> None:
+        if self.path.exists():
+            time.sleep(1)
+
+
+class Scaled:
+    """Each datum twice, times a factor; dies once between the two, and waits for a file before it begins again."""
+
+    stateless = True
+
+    def __init__(self, folder: str, at: int, factor: int = 1) -> None:
+        self.folder, self.at, self.factor = Path(folder), at, factor
+
+    def initialize(self, ctx: NodeContext) -> None:
+        while (self.folder / "died").exists() and not (self.folder / "go").exists():
+            time.sleep(0.01)
+
+    def configure(self, factor: int) -> None:
+        self.factor = factor
+
+    def process(self, data: RuntimeData) -> Iterator[RuntimeData]:
+        yield RuntimeData.json({"i": value(data) * self.factor})
+        if value(data) == self.at and not (self.folder / "died").exists():
+            (self.folder / "died").touch()
+            die()
+        yield RuntimeData.json({"i": value(data) * self.factor})
+
+
+class Ends:
+    """Counts the inputs that have ended, and what came; at the end it says so."""
+
+    inputs = {"a": "any", "b": "any", "c": "any", "d": "any"}
+
+    def __init__(self, deaths: str, at: int = -1) -> None:
+        self.path, self.at = Path(deaths), at
+        self.counts = {"ended": 0, "data": 0}
+
+    def process(self, data: RuntimeData, port: str) -> None:
+        if not self.counts["data"]:
+            time.sleep(0.5)  # then the others are there, and nothing is settled for want of data
+        self.counts["data"] += 1
+        if port == "b" and value(data) == self.at and not self.path.exists():
+            self.path.touch()
+            die()
+
+    def ended(self, port: str) -> RuntimeData:
+        self.counts["ended"] += 1
+        return RuntimeData.json({"ended": self.counts["ended"]})
+
+    def flush(self) -> RuntimeData:
+        return RuntimeData.json(self.counts)
+
+
+class KeptEnds(Ends):
+    """The same with snapshots."""
+
+    def snapshot(self) -> Any:
+        return self.counts
+
+    def restore(self, state: Any) -> None:
+        self.counts = dict(state)
 
 
 class MortalZip(Mortal, Zip):
