@@ -26,6 +26,7 @@ from penstock.executors.trace import Trace
 from penstock.shm.ring import Geometry, RingStatistics
 from penstock.shm.trio_channel import TrioSender
 from penstock.shm.trio_doorbell import Breath
+from penstock.shm.trio_strands import TrioSplitter
 
 __all__ = ["Assembly"]
 
@@ -61,7 +62,7 @@ class Assembly:
     local_edges: dict[PlannedEdge, LocalEdge] = field(default_factory=dict)
     links: dict[PlannedEdge, Link | Strands] = field(default_factory=dict)
     receivers: dict[PlannedEdge, EdgeReceiver] = field(default_factory=dict)
-    senders: dict[PlannedEdge, list[TrioSender]] = field(default_factory=dict)
+    senders: dict[PlannedEdge, TrioSender | TrioSplitter] = field(default_factory=dict)
     inputs: dict[str, ExternalInput] = field(default_factory=dict)
     outputs: dict[str, ExternalOutput] = field(default_factory=dict)
     faults: dict[str, Faults] = field(default_factory=dict)
@@ -142,12 +143,15 @@ class Assembly:
         """Whether the processes of a node sleep, and nobody has rung them. This one does not count."""
         if not node.in_worker:
             return True
-        each = zip(self.workers[node.node_id].workers, self._launches[node.node_id], strict=True)
+        each = zip(self.workers[node.node_id].each, self._launches[node.node_id], strict=True)
         return all(is_asleep(worker.pid, launch.party.bell) for worker, launch in each)
 
     def writers_of(self, edge: PlannedEdge) -> Sequence[LocalEdge | TrioSender]:
-        """Where an edge is written in this process: of replicas, in turn."""
-        return self.senders[edge] if edge.shared else [self.local_edges[edge]]
+        """Where an edge is written in this process."""
+        if not edge.shared:
+            return (self.local_edges[edge],)
+        sender = self.senders[edge]
+        return sender.senders if isinstance(sender, TrioSplitter) else (sender,)
 
     def end_feedback(self, edge: PlannedEdge) -> None:
         """End an edge of feedback in the place of its writer, which has nothing to send."""
@@ -252,8 +256,7 @@ class Assembly:
             port = outputs.setdefault(edge.source_port, Outputs(Codec(edge.name)))
             if edge.shared:
                 assert wiring is not None
-                sender = sender_of(wiring, self.links[edge])
-                self.senders[edge] = [sender] if isinstance(sender, TrioSender) else list(sender.senders)
+                self.senders[edge] = sender = sender_of(wiring, self.links[edge])
                 port.rings.append(RingSenderEnd(sender))
             else:
                 port.edges.append(self.local_edges[edge])

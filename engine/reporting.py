@@ -63,7 +63,7 @@ def _work_of_task(assembly: Assembly, node: PlannedNode) -> dict[str, Any]:
 
 def _work_of_worker(assembly: Assembly, worker: Worker | Replicas) -> dict[str, Any]:
     """From its page, which says it while it works, and when it is dead; of replicas, from all of theirs."""
-    counters, lives, pages = worker.counters, worker.lives, [one.page for one in worker.workers]
+    counters, lives, pages = worker.counters, worker.lives, [one.page for one in worker.each]
     return {
         "pid": worker.pid,
         "processed": sum(page.words[PageWord.PROCESSED] for page in pages),
@@ -74,7 +74,7 @@ def _work_of_worker(assembly: Assembly, worker: Worker | Replicas) -> dict[str, 
         "state_lost": lives.state_lost,
         "errors": worker.errors,
         "dead_letters": assembly.faults[worker.node_id].dead_letters,
-        "pids": tuple(one.pid for one in worker.workers) if len(worker.workers) > 1 else (),
+        "pids": tuple(one.pid for one in worker.each) if len(worker.each) > 1 else (),
         **_times([page.processing for page in pages], [page.queueing for page in pages]),
     }
 

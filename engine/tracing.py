@@ -88,8 +88,7 @@ class Tracing:
     def _attach_edges(assembly: Assembly, edges: list[PlannedEdge], events: Trace) -> None:
         """Note the waits for room: what is changed here is called by those alone who find none."""
         for number, edge in enumerate(edges):
-            for writer in assembly.writers_of(edge):
-                end: Any = writer
+            for end in assembly.writers_of(edge):
                 name = "wait_for_room" if isinstance(end, LocalEdge) else "_await_room"
                 setattr(end, name, _noted(events, What.WAIT, number, getattr(end, name)))
 
@@ -118,7 +117,7 @@ class Tracing:
             if worker is None:
                 yield from self._of_node(next(pids), node, "in this process", self._local[node], lost)
                 continue
-            for one, events in zip(worker.workers, assembly.traces[node.node_id], strict=True):
+            for one, events in zip(worker.each, assembly.traces[node.node_id], strict=True):
                 pid = next(pids)
                 yield from self._of_node(pid, node, f"pid {one.pid}", events, lost)
                 for restarted_ns in one.lives.restarted_ns:

@@ -7,7 +7,7 @@ import os
 import random
 import tempfile
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter_ns
 
@@ -102,6 +102,11 @@ class Worker:
     @property
     def pid(self) -> int:
         return self._now.pid
+
+    @property
+    def each(self) -> Sequence[Worker]:
+        """Itself alone: it is no replica."""
+        return (self,)
 
     @property
     def counters(self) -> Counters:

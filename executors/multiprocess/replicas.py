@@ -80,21 +80,21 @@ def receiver_of(wiring: Wiring, link: Link | Strands) -> TrioReceiver | TrioMerg
 class Replicas:
     """The workers of a node, to be driven like one `Worker`."""
 
-    workers: Sequence[Worker]
+    each: Sequence[Worker]
 
     @property
     def pid(self) -> int:
         """Of the first."""
-        return self.workers[0].pid
+        return self.each[0].pid
 
     @property
     def node_id(self) -> str:
-        return self.workers[0].node_id
+        return self.each[0].node_id
 
     @property
     def counters(self) -> Counters:
         """What they said at their ends: the sums. Why one has ended counts, if it was not the end of its inputs."""
-        said = [worker.counters for worker in self.workers]
+        said = [worker.counters for worker in self.each]
         whys = {counters.why for counters in said}
         return Counters(
             sum(counters.processed for counters in said),
@@ -106,7 +106,7 @@ class Replicas:
     @property
     def lives(self) -> Lives:
         """What their deaths have meant, together."""
-        all_lives = [worker.lives for worker in self.workers]
+        all_lives = [worker.lives for worker in self.each]
         return Lives(
             sum(lives.restarts for lives in all_lives),
             sum(lives.redelivered for lives in all_lives),
@@ -116,12 +116,12 @@ class Replicas:
     @property
     def errors(self) -> int:
         """Data that they failed on, which did not fail the run."""
-        return sum(worker.errors for worker in self.workers)
+        return sum(worker.errors for worker in self.each)
 
     @property
     def failure(self) -> ServiceError | None:
         """Why the first of them failed that did."""
-        return next((worker.failure for worker in self.workers if worker.failure is not None), None)
+        return next((worker.failure for worker in self.each if worker.failure is not None), None)
 
     async def run(self) -> None:
         """Start and restart them, until all are done or no other may follow. Never raises."""
@@ -141,7 +141,7 @@ class Replicas:
 
     def interrupt(self) -> None:
         """What they have in hand is stale (see `Worker.interrupt`)."""
-        for worker in self.workers:
+        for worker in self.each:
             worker.interrupt()
 
     async def watch_timeout(self, timeout_s: float) -> None:
@@ -150,7 +150,7 @@ class Replicas:
 
     async def wait_gone(self) -> None:
         """Wait until all are gone, or one of them before it was done."""
-        left = set(self.workers)
+        left = set(self.each)
 
         async def wait(worker: Worker) -> None:
             await worker.wait_gone()
@@ -159,7 +159,7 @@ class Replicas:
                 nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
-            for worker in self.workers:
+            for worker in self.each:
                 nursery.start_soon(wait, worker)
 
     def end_stream(self) -> None:
@@ -181,7 +181,7 @@ class Replicas:
                 nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
-            for worker in self.workers:
+            for worker in self.each:
                 nursery.start_soon(one, worker)
         if errors:
             raise errors[0]
