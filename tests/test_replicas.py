@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 from contextlib import suppress
 
+import numpy as np
 import pytest
 import trio
 from nodes.mortal import value
@@ -16,6 +18,7 @@ from support import manifest
 import penstock
 from penstock.engine.options import RunOptions
 from penstock.engine.problems import PipelineInvalid
+from penstock.engine.recording import RecordingReader
 from penstock.executors.contract import NodeExecution
 
 MORTAL = "nodes.mortal"
@@ -196,6 +199,94 @@ def test_a_replica_that_fails_fails_the_run():
     pipeline.add("out", listing([])).connect("in -> bad -> out")
     with pytest.raises(NodeExecution, match="node 'bad'|SIGKILL"):
         penstock.run(pipeline)
+
+
+# Told, and looked at
+
+
+async def test_replicas_fail_time_out_and_are_told_as_one_worker(tmp_path):
+    """A datum that kills, or takes too long, is set aside in any of them, and told once; what it had given stays."""
+    letters, kept = [], []
+    pipeline = penstock.Pipeline().input("in", "frail").add("out", lambda data: kept.append(data.as_json()))
+    pipeline.add(
+        "frail",
+        "nodes.faulty:Frail",
+        executor="multiprocess",
+        replicas=3,
+        on_error="dead_letter",
+        max_redeliveries=1,
+        timeout_s=2.0,
+        restart={"max": "unlimited", "backoff": 0},
+    )
+    options = RunOptions(on_dead_letter=letters.append, trace=tmp_path / "trace.json")
+    numbers = [1, 2, 5, 3, -1, 4, 10, 6, 7]
+    with trio.fail_after(60):
+        async with pipeline.connect("frail -> out").open(options) as run:
+            for number in numbers:
+                await run.send("in", np.array([number]))
+            await run.drain()
+    report = run.report()
+    exact(report)
+    assert kept == [n for number in numbers for n in [number] * (1 if number < 0 or number % 5 == 0 else 2)]
+    assert sorted(int(letter.data.as_tensor()[0]) for letter in letters) == [-1, 5, 10]
+    node = node_of(report, "frail")
+    assert (node.errors, node.dead_letters, node.restarts) == (3, 3, 5)  # what took too long is not given again
+    trace = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    names = [event["args"]["name"] for event in trace if event["name"] == "process_name"]
+    assert sum(name.startswith("frail (pid ") for name in names) == 3
+    assert sum(event["name"] == "frail restarted" for event in trace) == 5
+
+
+async def test_replicas_are_configured_all():
+    """Each of them has the new value once the call returns."""
+    pipeline = penstock.Pipeline().add("scale", "nodes.small:scale", executor="multiprocess", replicas=3)
+    pipeline.input("in", "scale").output("out", "scale")
+    with trio.fail_after(60):
+        async with pipeline.open() as run:
+            for factor in (2.0, 3.0):
+                for number in range(6):
+                    await run.send("in", number)
+                    assert (await run.receive("out")).as_json() == factor * number
+                await run.configure("scale", factor=3.0)
+
+
+async def test_a_tap_sees_all_strands():
+    """Before the replicas in the order of the source; behind them each datum once."""
+    pipeline = penstock.Pipeline().input("in", "slow").output("out", "slow")
+    pipeline.add("slow", f"{NODES}:Slow", executor="multiprocess", replicas=3)
+    with trio.fail_after(60):
+        async with (
+            pipeline.open() as run,
+            run.tap("in -> slow.in") as before,
+            run.tap("slow.out -> out") as behind,
+        ):
+            for number in range(40):
+                await run.send("in", {"i": number})
+            for number in range(40):
+                assert (await run.receive("out")).as_json() == {"i": number}
+            await run.end("in")
+            assert [data.as_json()["i"] async for data in before] == list(range(40))
+            assert sorted([data.as_json()["i"] async for data in behind]) == list(range(40))
+
+
+def test_calls_behind_replicas_are_traced_with_their_edge(tmp_path):
+    """An edge of several rings is one edge of the trace, and so are its waits."""
+    pipeline, _ = branching(3, "multiprocess", 4)
+    penstock.run(pipeline, RunOptions(trace=tmp_path / "trace.json"))
+    trace = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    calls = {event["args"]["edge"] for event in trace if event.get("cat") == "call" and event["name"] == "window"}
+    assert calls == {"replicas.odd -> window.a", "in.out -> window.b"}
+
+
+def test_what_leaves_replicas_is_recorded_in_order(tmp_path):
+    """A recorder is one more edge out of them."""
+    pipeline, kept = branching(3, "native")
+    penstock.run(pipeline, RunOptions(record={"replicas.out -> one": str(tmp_path / "one.rec")}))
+    with RecordingReader(tmp_path / "one.rec") as recording:
+        recorded = []
+        for _, data in recording:
+            listing(recorded)(data)
+    assert recorded == kept["one"] == expected()[0]["one"]
 
 
 # What is said
