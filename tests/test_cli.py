@@ -50,7 +50,7 @@ def test_results_on_stdout_and_the_report_on_stderr(tmp_path):
     done = penstock("run", manifest(tmp_path, COUNT)).check()
     assert (done.code, done.out) == (0, "0\n1\n2\n")
     assert "graph: completed" in done.err
-    assert "json_lines" in done.err
+    assert "received" in done.err
 
 
 def test_quiet_says_nothing(tmp_path):

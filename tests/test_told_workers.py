@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import trio
 from nodes.faulty import odd
-from support import until
+from support import manifest, until
+from support import penstock as run_command
 from test_control import balanced
 from test_pipeline_streams import values
 
@@ -159,3 +160,20 @@ async def test_a_node_in_a_worker_hears_of_an_interrupt():
         run.interrupt("node")
         await run.send("in", 1)
         assert (await run.receive("out")).as_json()["held"] == 1
+
+
+def test_a_person_is_told_what_was_out_of_the_ordinary(tmp_path):
+    """Under the table of the nodes, for those alone that had something of it."""
+    path = manifest(
+        tmp_path,
+        f"""
+        nodes:
+          n: {{type: "nodes.small:Numbers", params: {{count: 5}}}}
+          odd: {{type: "{NODES}:odd", executor: multiprocess, on_error: skip}}
+        edges: [n -> odd]
+        """,
+    )
+    done = run_command("run", path).check()
+    assert done.code == 0
+    assert "odd: data failed 3" in done.err
+    assert "n: data failed" not in done.err

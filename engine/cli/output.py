@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 import click
@@ -63,16 +63,15 @@ def problems_json(error: PipelineInvalid) -> str:
 
 def report_tables(report: Report) -> Group:
     """The work of the nodes, and the ledger of the edges."""
-    return Group(_title(report), node_table(report), *_lag(report), Text(""), edge_table(report))
+    return Group(_title(report), node_table(report), *_incidents(report), *_lag(report), Text(""), edge_table(report))
 
 
 def node_table(report: Report) -> Table:
     """A row for each node: how long a call takes, and how long data wait for it."""
-    table = _table("node", "type", "runs", "data>", "busy>", "p50>", "p95>", "p99>", "queue p50>", "p99>", "MiB>")
+    table = _table("node", "runs", "data>", "busy>", "p50>", "p95>", "p99>", "queue p50>", "p99>", "MiB>")
     for node in report.nodes:
         table.add_row(
             node.node_id,
-            node.node_type.rsplit("/", 1)[-1],
             node.executor if not node.pid else f"pid {node.pid}",
             f"{node.processed:,}",
             _or_blank(node.busy_share, "{:.0%}"),
@@ -80,6 +79,21 @@ def node_table(report: Report) -> Table:
             _or_blank(None if node.peak_rss_kib is None else node.peak_rss_kib / 1024, "{:.0f}"),
         )
     return table
+
+
+def _incidents(report: Report) -> Iterator[Text]:
+    """What was out of the ordinary: a line for each node that had any of it."""
+    for node in report.nodes:
+        counts = (
+            (node.restarts, "restarts"),
+            (node.redelivered, "data given again"),
+            (node.state_lost, "inputs forgotten"),
+            (node.errors, "data failed"),
+            (node.dead_letters, "dead letters"),
+        )
+        said = ", ".join(f"{what} {count:,}" for count, what in counts if count)
+        if said:
+            yield Text(f"{node.node_id}: {said}", style="yellow")
 
 
 def edge_table(report: Report) -> Table:
