@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from penstock.engine.edge import EdgeReceiver, FeedbackEdge, LocalEdge, LocalStatistics, RingReceiverEnd, RingSenderEnd
+from penstock.engine.declarations import POLICIES
+from penstock.engine.edge import EdgeReceiver, RingReceiverEnd, RingSenderEnd
 from penstock.engine.external import ExternalInput, ExternalOutput
 from penstock.engine.faults import Faults, OnDeadLetter
+from penstock.engine.local_edge import FeedbackEdge, LocalEdge, LocalStatistics
 from penstock.engine.local_task import LocalTask, Outputs
-from penstock.engine.pipeline import POLICIES
 from penstock.engine.plan import Plan, PlannedEdge, PlannedNode, PlannedPort, accepted_types
 from penstock.executors.codec import Codec
 from penstock.executors.contract import NodeContext

@@ -8,11 +8,12 @@ from dataclasses import replace
 
 from penstock.engine.catalogue import Catalogue, FoundType
 from penstock.engine.cycles import find_cycles
+from penstock.engine.declarations import POLICIES, EdgeDecl, NodeDecl, PortRef
 from penstock.engine.delivery import delivery_of
 from penstock.engine.faults import problems_of_faults
 from penstock.engine.flatten import NAME, flatten
 from penstock.engine.nodes import BUILTIN
-from penstock.engine.pipeline import POLICIES, EdgeDecl, NodeDecl, Pipeline, PortRef
+from penstock.engine.pipeline import Pipeline
 from penstock.engine.plan import Cycle, Plan, PlannedEdge, PlannedNode, PlannedPort, accepted_types, edge_named
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
 from penstock.engine.replicas import problems_of_edges, problems_of_replicas

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from penstock.engine.pipeline import DEFAULT_GROWTH, EdgeDecl, NodeDecl
+from penstock.engine.declarations import DEFAULT_GROWTH, EdgeDecl, NodeDecl
 from penstock.engine.problems import did_you_mean
 from penstock.executors.contract import DataType, ExecutorType, Json, Validation
 from penstock.executors.host import Signature
@@ -17,7 +17,8 @@ from penstock.executors.registry import NodeFactory
 from penstock.shm.patience import WaitMode
 
 if TYPE_CHECKING:
-    from penstock.engine.running import Run, RunOptions
+    from penstock.engine.options import RunOptions
+    from penstock.engine.running import Run
 
 __all__ = ["Cycle", "Plan", "PlannedEdge", "PlannedNode", "PlannedPort", "accepted_types", "edge_named"]
 
@@ -140,7 +141,7 @@ class Plan:
             Validation: `only_native` or `record` is asked for: `Pipeline.check` or `Pipeline.open` do that.
             AllocationFailed, NodeExecution: as `Pipeline.open`.
         """
-        from penstock.engine.running import open_plan
+        from penstock.engine.opening import open_plan
 
         if options is not None and options.only_native and any(node.in_worker for node in self.nodes):
             raise Validation("the nodes are placed already: say pipeline.check(only_native=True)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from penstock.engine.catalogue import FoundType
-from penstock.engine.pipeline import NodeDecl
+from penstock.engine.declarations import NodeDecl
 from penstock.engine.plan import PlannedEdge, PlannedNode
 from penstock.executors.contract import Node
 

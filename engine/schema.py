@@ -13,9 +13,9 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from penstock.engine.declarations import POLICIES
 from penstock.engine.faults import ON_ERROR
 from penstock.engine.nodes import BUILTIN
-from penstock.engine.pipeline import POLICIES
 from penstock.executors.contract import ExecutorType
 from penstock.executors.host import signature_of
 from penstock.executors.multiprocess.delivery import DeliveryMode

@@ -15,8 +15,8 @@ from typing import Self
 import trio
 
 from penstock.engine.assembly import Assembly
-from penstock.engine.edge import LocalEdge
 from penstock.engine.external import RunEnded
+from penstock.engine.local_edge import LocalEdge
 from penstock.engine.plan import PlannedEdge
 from penstock.executors.codec import Codec
 from penstock.executors.contract import RuntimeData, Validation

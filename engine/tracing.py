@@ -18,7 +18,7 @@ from typing import Any, Final
 import trio
 
 from penstock.engine.assembly import Assembly
-from penstock.engine.edge import LocalEdge
+from penstock.engine.local_edge import LocalEdge
 from penstock.engine.nodes.files import check_to_write, make_folder
 from penstock.engine.plan import PlannedEdge, PlannedNode, PlannedPort
 from penstock.executors.contract import Validation

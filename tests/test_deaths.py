@@ -9,7 +9,7 @@ import trio
 from test_replay import NODES, exact, listing, node_of, summed
 
 import penstock
-from penstock.engine.running import RunOptions
+from penstock.engine.options import RunOptions
 from penstock.executors.contract import NodeExecution, RuntimeData
 
 

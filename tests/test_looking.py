@@ -10,8 +10,8 @@ import pytest
 import trio
 from support import manifest, penstock
 
-from penstock.engine.edge import LocalEdge
 from penstock.engine.lag import measured
+from penstock.engine.local_edge import LocalEdge
 from penstock.engine.pipeline import Pipeline
 from penstock.executors.contract import NodeExecution, RuntimeData
 from penstock.shm.ring import Policy

@@ -16,9 +16,9 @@ from nodes.replicated import Ending, Slow
 from support import TESTS, manifest
 
 import penstock
+from penstock.engine.options import RunOptions
 from penstock.engine.problems import PipelineInvalid
 from penstock.engine.recording import RecordingReader
-from penstock.engine.running import RunOptions
 from penstock.executors.contract import NodeExecution
 
 MORTAL = "nodes.mortal"
