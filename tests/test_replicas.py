@@ -13,7 +13,7 @@ import pytest
 import trio
 from nodes.mortal import value
 from nodes.replicated import Ending, Slow
-from support import manifest
+from support import TESTS, manifest
 
 import penstock
 from penstock.engine.options import RunOptions
@@ -23,6 +23,7 @@ from penstock.executors.contract import NodeExecution
 
 MORTAL = "nodes.mortal"
 NODES = "nodes.replicated"
+WORDS = str(TESTS / "guests" / "words.wasm")
 TIRELESS = {"restart": {"max": "unlimited", "backoff": 0}, "max_redeliveries": "unlimited"}
 
 
@@ -91,6 +92,29 @@ def test_without_workers_it_is_one_instance():
     pipeline, _ = branching(3, "native")
     report = penstock.run(pipeline, RunOptions(only_native=True))
     assert node_of(report, "replicas").pids == ()
+
+
+def test_a_wasm_file_has_replicas(tmp_path):
+    """It is taken at its user's word: what it gives is in order, and what each says at its end comes last."""
+    texts = [" ".join(f"w{number}x{part}" for part in range(number % 4)) for number in range(120)]
+    (tmp_path / "lines.txt").write_text("\n".join(texts))
+    said = []
+    for replicas in (1, 3):
+        kept = []
+        pipeline = penstock.Pipeline().add("in", "text_source", {"path": str(tmp_path / "lines.txt")})
+        pipeline.add("words", WORDS, executor="multiprocess", replicas=replicas)
+        pipeline.add(
+            "out",
+            lambda data, kept=kept: kept.append(data.as_json() if data.data_type.value == "Json" else data.as_text()),
+        )
+        report = penstock.run(pipeline.connect("in -> words -> out"))
+        exact(report)
+        said.append(kept)
+    *words, count = said[0]
+    assert said[1][: len(words)] == words
+    ends = [int(number) for number in said[1][len(words) :]]
+    assert len(ends) == 3
+    assert sum(ends) == int(count) == len(words) > 100
 
 
 async def test_nothing_waits_for_a_datum_that_has_not_come():

@@ -82,7 +82,7 @@ FITTING = {
     "node": {"type": "log", "params": {"every": 2}, "executor": "multiprocess", "thread": True, "init_timeout": 1.5}
     | {"limits": {}, "delivery": "replay", "restart": {"max": "unlimited", "window": 1, "backoff": 0, "max_backoff": 2}}
     | {"max_redeliveries": "unlimited", "snapshot_every": 2, "on_error": "skip", "timeout": 0.5, "python": "python3"}
-    | {"env": {"A": 1, "B": "x", "inherit": False}, "cwd": "."},
+    | {"env": {"A": 1, "B": "x", "inherit": False}, "cwd": ".", "replicas": 3},
     "edge": {"from": "one", "to": "two", "feedback": True, **EDGES},
     "input": {"to": ["one", "two"], **EDGES},
     "output": {"from": "two", **EDGES},
