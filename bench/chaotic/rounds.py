@@ -24,7 +24,7 @@ __all__ = ["Fire", "Round", "differences", "fight"]
 
 _PATIENCE_S = 180.0
 _SETTLING_S = 10.0
-_MORE_DESCRIPTORS = 40
+_MORE_DESCRIPTORS = 100
 """Of processes that are just being started."""
 
 
