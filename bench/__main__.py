@@ -27,6 +27,7 @@ NAMES = (
     "chain",
     "chains",
     "fanin",
+    "replicas",
     "conversion",
     "steps",
     "native",

@@ -13,9 +13,10 @@ import trio
 from bench.figures import OURS, Series
 from bench.nodes import Forward
 from bench.options import Options
+from penstock.engine.options import RunOptions
 from penstock.engine.pipeline import Pipeline
 from penstock.engine.plan import Plan
-from penstock.engine.running import Run, RunOptions
+from penstock.engine.running import Run
 from penstock.executors.contract import RuntimeData
 
 __all__ = ["run"]

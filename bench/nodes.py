@@ -15,6 +15,7 @@ from penstock.executors.contract import Node, NodeContext, RuntimeData
 
 __all__ = [
     "BurstSource",
+    "Busy",
     "Forward",
     "FrameSource",
     "LatencySink",
@@ -115,6 +116,21 @@ class Forward(Node):
     """Passes on what it gets."""
 
     def process(self, data: RuntimeData) -> RuntimeData:
+        return data
+
+
+class Busy(Node):
+    """Keeps its processor busy for some time before it passes a message on."""
+
+    stateless = True
+
+    def __init__(self, *, us: int) -> None:
+        self._ns = us * 1000
+
+    def process(self, data: RuntimeData) -> RuntimeData:
+        end_ns = time.thread_time_ns() + self._ns
+        while time.thread_time_ns() < end_ns:
+            pass
         return data
 
 

@@ -12,9 +12,10 @@ import trio
 
 from bench.cpu import cpu_ns
 from bench.placing import pin
+from penstock.engine.options import RunOptions
 from penstock.engine.pipeline import Pipeline
 from penstock.engine.report import Report
-from penstock.engine.running import Run, RunOptions
+from penstock.engine.running import Run
 
 __all__ = ["Seen", "line", "watch"]
 

@@ -8,13 +8,13 @@ if TYPE_CHECKING:
     from penstock.engine.external import RunEnded as RunEnded
     from penstock.engine.faults import DeadLetter as DeadLetter
     from penstock.engine.manifest import load as load
+    from penstock.engine.opening import run as run
+    from penstock.engine.options import RunOptions as RunOptions
     from penstock.engine.pipeline import Pipeline as Pipeline
     from penstock.engine.plan import Plan as Plan
     from penstock.engine.problems import PipelineInvalid as PipelineInvalid
     from penstock.engine.report import Report as Report
     from penstock.engine.running import Run as Run
-    from penstock.engine.running import RunOptions as RunOptions
-    from penstock.engine.running import run as run
 
 _HOMES = {
     "DeadLetter": "penstock.engine.faults",
@@ -24,9 +24,9 @@ _HOMES = {
     "Report": "penstock.engine.report",
     "Run": "penstock.engine.running",
     "RunEnded": "penstock.engine.external",
-    "RunOptions": "penstock.engine.running",
+    "RunOptions": "penstock.engine.options",
     "load": "penstock.engine.manifest",
-    "run": "penstock.engine.running",
+    "run": "penstock.engine.opening",
 }
 
 __all__ = [

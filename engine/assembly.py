@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from penstock.engine.edge import EdgeReceiver, FeedbackEdge, LocalEdge, LocalStatistics, RingReceiverEnd, RingSenderEnd
+from penstock.engine.declarations import POLICIES
+from penstock.engine.edge import EdgeReceiver, RingReceiverEnd, RingSenderEnd
 from penstock.engine.external import ExternalInput, ExternalOutput
 from penstock.engine.faults import Faults, OnDeadLetter
+from penstock.engine.local_edge import FeedbackEdge, LocalEdge, LocalStatistics
 from penstock.engine.local_task import LocalTask, Outputs
-from penstock.engine.pipeline import POLICIES
 from penstock.engine.plan import Plan, PlannedEdge, PlannedNode, PlannedPort, accepted_types
 from penstock.executors.codec import Codec
 from penstock.executors.contract import NodeContext
@@ -18,12 +20,14 @@ from penstock.executors.multiprocess.faults import DEAD_LETTERS
 from penstock.executors.multiprocess.launch import Launch
 from penstock.executors.multiprocess.lives import Worker
 from penstock.executors.multiprocess.messages import NodeSpec
+from penstock.executors.multiprocess.replicas import Replicas, Strands, links_of, receiver_of, sender_of
 from penstock.executors.multiprocess.supervisor import OnOutput, WorkerOptions
 from penstock.executors.multiprocess.wiring import Link, Party, Wiring, check_room
 from penstock.executors.trace import Trace
 from penstock.shm.ring import Geometry, RingStatistics
 from penstock.shm.trio_channel import TrioSender
 from penstock.shm.trio_doorbell import Breath
+from penstock.shm.trio_strands import TrioSplitter
 
 __all__ = ["Assembly"]
 
@@ -55,17 +59,18 @@ class Assembly:
     wiring: Wiring | None = None
     growth: int = 0
     tasks: dict[str, LocalTask] = field(default_factory=dict)
-    workers: dict[str, Worker] = field(default_factory=dict)
+    workers: dict[str, Worker | Replicas] = field(default_factory=dict)
     local_edges: dict[PlannedEdge, LocalEdge] = field(default_factory=dict)
-    links: dict[PlannedEdge, Link] = field(default_factory=dict)
+    links: dict[PlannedEdge, Link | Strands] = field(default_factory=dict)
     receivers: dict[PlannedEdge, EdgeReceiver] = field(default_factory=dict)
-    senders: dict[PlannedEdge, TrioSender] = field(default_factory=dict)
+    senders: dict[PlannedEdge, TrioSender | TrioSplitter] = field(default_factory=dict)
     inputs: dict[str, ExternalInput] = field(default_factory=dict)
     outputs: dict[str, ExternalOutput] = field(default_factory=dict)
     faults: dict[str, Faults] = field(default_factory=dict)
-    letters: dict[str, RingReceiverEnd] = field(default_factory=dict)
-    traces: dict[str, Trace] = field(default_factory=dict)
-    _launches: dict[str, Launch] = field(default_factory=dict)
+    letters: dict[str, list[RingReceiverEnd]] = field(default_factory=dict)
+    traces: dict[str, list[Trace]] = field(default_factory=dict)
+    _launches: dict[str, list[Launch]] = field(default_factory=dict)
+    """Of each node in a worker; several are its replicas, which have a trace and an edge for dead letters each."""
 
     def build(self, *, grace_s: float, on_output: OnOutput, traced: bool = False) -> None:
         """Make all parts.
@@ -109,7 +114,8 @@ class Assembly:
             self.outputs[name] = ExternalOutput(name, self._receiver(port.edges[0], wiring))
         for node in self.plan.nodes:
             if node.in_worker:
-                self.workers[node.node_id] = Worker(self._launches[node.node_id], node.delivery)
+                workers = [Worker(launch, node.delivery) for launch in self._launches[node.node_id]]
+                self.workers[node.node_id] = workers[0] if len(workers) == 1 else Replicas(workers)
 
     def statistics(self, edge: PlannedEdge) -> LocalStatistics | RingStatistics:
         """The counts of an edge, exact at every moment."""
@@ -131,16 +137,22 @@ class Assembly:
         return not node.in_worker and self.tasks[node.node_id].is_busy
 
     def pid(self, node: PlannedNode) -> int:
-        """The process of a node; 0: this one."""
+        """The process of a node, of replicas the first one's; 0: this one."""
         return self.workers[node.node_id].pid if node.in_worker else 0
 
     def is_asleep(self, node: PlannedNode) -> bool:
-        """Whether the process of a node sleeps, and nobody has rung it. This one does not count."""
-        return not node.in_worker or is_asleep(self.pid(node), self._launches[node.node_id].party.bell)
+        """Whether the processes of a node sleep, and nobody has rung them. This one does not count."""
+        if not node.in_worker:
+            return True
+        each = zip(self.workers[node.node_id].each, self._launches[node.node_id], strict=True)
+        return all(is_asleep(worker.pid, launch.party.bell) for worker, launch in each)
 
-    def writer_of(self, edge: PlannedEdge) -> LocalEdge | TrioSender:
+    def writers_of(self, edge: PlannedEdge) -> Sequence[LocalEdge | TrioSender]:
         """Where an edge is written in this process."""
-        return self.senders[edge] if edge.shared else self.local_edges[edge]
+        if not edge.shared:
+            return (self.local_edges[edge],)
+        sender = self.senders[edge]
+        return sender.senders if isinstance(sender, TrioSplitter) else (sender,)
 
     def end_feedback(self, edge: PlannedEdge) -> None:
         """End an edge of feedback in the place of its writer, which has nothing to send."""
@@ -149,7 +161,8 @@ class Assembly:
             self.local_edges[edge].end()
         else:
             assert self.wiring is not None
-            self.wiring.end(link)
+            for one in links_of(link):
+                self.wiring.end(one)
 
     def _launch_workers(self, wiring: Wiring, options: WorkerOptions, *, traced: bool) -> None:
         for node in self.plan.nodes:
@@ -157,48 +170,76 @@ class Assembly:
                 name = node.import_name
                 spec = NodeSpec(node.node_id, name, dict(node.params), self.session_id, on_error=node.decl.on_error)
                 own = replace(options, init_timeout_s=node.decl.init_timeout_s, surroundings=node.surroundings)
-                self._launches[node.node_id] = launch = Launch(wiring, spec, {}, own, traced)
+                launches = [Launch(wiring, spec, {}, own, traced) for _ in range(node.replicas)]
+                self._launches[node.node_id] = launches
                 self.faults[node.node_id] = Faults(node.decl, self.on_dead_letter)
                 if traced:
-                    self.traces[node.node_id] = Trace(wiring.trace(launch.party).view)
+                    self.traces[node.node_id] = [Trace(wiring.trace(launch.party).view) for launch in launches]
 
     def _make_links(self, wiring: Wiring) -> None:
         shared = [edge for edge in self.plan.edges if edge.shared]
         what = f"the shared memory of pipeline {self.plan.name!r} ({len(shared)} edges between processes)"
-        check_room([Geometry.fitting(edge.decl.capacity, POLICIES[edge.decl.policy]) for edge in shared], what)
+        geometries = [Geometry.fitting(strand_of(edge)[0], POLICIES[edge.decl.policy]) for edge in shared]
+        check_room([shape for edge, shape in zip(shared, geometries, strict=True) for _ in range(edge.strands)], what)
         for edge in shared:
-            decl = edge.decl
-            link = wiring.link(
+            self.links[edge] = self._join(edge, wiring)
+        for edge in shared:
+            self._tell_workers(edge)
+
+    def _join(self, edge: PlannedEdge, wiring: Wiring) -> Link | Strands:
+        decl, (capacity, max_bytes) = edge.decl, strand_of(edge)
+        writers, readers = self._parties(edge.source, wiring), self._parties(edge.target, wiring)
+        links = [
+            wiring.link(
                 edge.name,
-                self._party(edge.source, wiring),
-                self._party(edge.target, wiring),
-                capacity=decl.capacity,
-                max_bytes=decl.max_bytes,
+                writer,
+                reader,
+                capacity=capacity,
+                max_bytes=max_bytes,
                 timeout_s=decl.timeout_s,
                 policy=POLICIES[decl.policy],
                 max_age_s=decl.max_age_s,
                 feedback=decl.feedback,
                 growth=self.growth,
             )
-            self.links[edge] = link
+            for writer in writers
+            for reader in readers
+        ]
+        return links[0] if len(links) == 1 else Strands(links)
+
+    def _tell_workers(self, edge: PlannedEdge) -> None:
+        """Add the ends of an edge to the specs of its workers; behind replicas with where those have their inputs."""
+        link, writers, readers = self.links[edge], edge.source.replicas, edge.target.replicas
+        causes: Sequence[str] = ("",) * edge.strands
+        if isinstance(edge.source, PlannedNode) and isinstance(link, Strands) and writers > 1:
+            link.inputs = links_of(self.links[edge.source.edges_in[0]])  # the only one
+            causes = [one.ring.segment.name for one in link.inputs]
+        for number, one in enumerate(links_of(link)):
             if isinstance(edge.source, PlannedNode) and edge.source.in_worker:
-                self._launches[edge.source.node_id].outputs.append(link.writer_spec(edge.source_port))
+                spec = replace(one.writer_spec(edge.source_port), strands=readers, causes=causes[number])
+                self._launches[edge.source.node_id][number % writers].outputs.append(spec)
             if isinstance(edge.target, PlannedNode) and edge.target.in_worker:
-                self._launches[edge.target.node_id].inputs.append(link.reader_spec(edge.target_port))
+                spec = replace(one.reader_spec(edge.target_port), strands=writers, causes=causes[number])
+                self._launches[edge.target.node_id][number % readers].inputs.append(spec)
 
     def _make_letters(self, wiring: Wiring) -> None:
         """An edge of its own for the data that a node in a worker fails on."""
         for node in self.plan.nodes:
             if node.in_worker and node.decl.on_error == "dead_letter":
-                launch = self._launches[node.node_id]
-                link = wiring.link(f"{node.node_id} (dead letters)", launch.party, wiring.engine, capacity=_LETTERS)
-                launch.outputs.append(link.writer_spec(DEAD_LETTERS))
-                self.letters[node.node_id] = RingReceiverEnd(wiring.receiver(link), Codec(link.name))
+                self.letters[node.node_id] = [
+                    self._letters_of(node, launch, wiring) for launch in self._launches[node.node_id]
+                ]
 
-    def _party(self, end: PlannedNode | PlannedPort, wiring: Wiring) -> Party:
+    @staticmethod
+    def _letters_of(node: PlannedNode, launch: Launch, wiring: Wiring) -> RingReceiverEnd:
+        link = wiring.link(f"{node.node_id} (dead letters)", launch.party, wiring.engine, capacity=_LETTERS)
+        launch.outputs.append(link.writer_spec(DEAD_LETTERS))
+        return RingReceiverEnd(wiring.receiver(link), Codec(link.name))
+
+    def _parties(self, end: PlannedNode | PlannedPort, wiring: Wiring) -> list[Party]:
         if isinstance(end, PlannedNode) and end.in_worker:
-            return self._launches[end.node_id].party
-        return wiring.engine
+            return [launch.party for launch in self._launches[end.node_id]]
+        return [wiring.engine]
 
     def _local_task(self, node: PlannedNode, wiring: Wiring | None) -> LocalTask:
         ctx = NodeContext(node.node_id, node.type_name, dict(node.params), self.session_id)
@@ -216,7 +257,7 @@ class Assembly:
             port = outputs.setdefault(edge.source_port, Outputs(Codec(edge.name)))
             if edge.shared:
                 assert wiring is not None
-                self.senders[edge] = sender = wiring.sender(self.links[edge])
+                self.senders[edge] = sender = sender_of(wiring, self.links[edge])
                 port.rings.append(RingSenderEnd(sender))
             else:
                 port.edges.append(self.local_edges[edge])
@@ -226,8 +267,13 @@ class Assembly:
         receiver: EdgeReceiver
         if edge.shared:
             assert wiring is not None
-            receiver = RingReceiverEnd(wiring.receiver(self.links[edge]), Codec(edge.name))
+            receiver = RingReceiverEnd(receiver_of(wiring, self.links[edge]), Codec(edge.name))
         else:
             receiver = self.local_edges[edge]
         self.receivers[edge] = receiver
         return receiver
+
+
+def strand_of(edge: PlannedEdge) -> tuple[int, int]:
+    """(capacity, max_bytes) of each ring of an edge: its share of the whole, rounded up."""
+    return -(-edge.decl.capacity // edge.strands), -(-edge.decl.max_bytes // edge.strands)

@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
+from penstock.engine.declarations import NodeDecl
 from penstock.engine.foreign import ForeignType
 from penstock.engine.nodes import BUILTIN
-from penstock.engine.pipeline import NodeDecl, Pipeline
+from penstock.engine.pipeline import Pipeline
 from penstock.engine.problems import Problem, did_you_mean
 from penstock.engine.values import Unfit, plain, settle
 from penstock.executors.contract import Json, Validation

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from penstock.engine.catalogue import Catalogue, FoundType
 from penstock.engine.cycles import find_cycles
+from penstock.engine.declarations import POLICIES, EdgeDecl, NodeDecl, PortRef
 from penstock.engine.delivery import delivery_of
 from penstock.engine.faults import problems_of_faults
 from penstock.engine.flatten import NAME, flatten
 from penstock.engine.nodes import BUILTIN
-from penstock.engine.pipeline import POLICIES, EdgeDecl, NodeDecl, Pipeline, PortRef
+from penstock.engine.pipeline import Pipeline
 from penstock.engine.plan import Cycle, Plan, PlannedEdge, PlannedNode, PlannedPort, accepted_types, edge_named
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
+from penstock.engine.replicas import problems_of_edges, problems_of_replicas
 from penstock.engine.surroundings import surroundings_of
 from penstock.executors.contract import DataType, ExecutorType, Json, ServiceError, Validation
 from penstock.shm.patience import WAIT_MODES
@@ -77,6 +80,10 @@ class _Checker:
             self._problems.append(Problem(_start_of(self._pipeline), text))
         if not self._pipeline.nodes and not self._problems:
             self._problems.append(Problem(_start_of(self._pipeline), "the pipeline has no nodes"))
+        for node in self._planned():
+            if node.replicas > 1:
+                for joined, text in problems_of_edges(node):
+                    self._edge_problem(joined.decl, text)
         if not self._problems:
             self._problems += self._unfed()
         order = self._in_order()
@@ -118,6 +125,8 @@ class _Checker:
         for text in problems_of_faults(decl, found, in_worker=in_worker):
             self._problem(decl, text)
         inputs, outputs = self._ports(decl, found, params) if len(self._problems) == before else ({}, {})
+        for text in problems_of_replicas(decl, found, inputs, in_worker=in_worker or self._only_native):
+            self._problem(decl, text)
         if len(self._problems) == before:
             self._ask_node(decl, found, params)
         if len(self._problems) == before:
@@ -132,7 +141,7 @@ class _Checker:
                 inputs,
                 outputs,
                 found.signature.is_source,
-                delivery,
+                delivery if decl.replicas == 1 else replace(delivery, snapshots=False),
                 surroundings,
                 signature=found.signature,
             )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from penstock.engine.catalogue import FoundType
-from penstock.engine.pipeline import DeliveryDecl
+from penstock.engine.declarations import DeliveryDecl
 from penstock.engine.problems import did_you_mean
 from penstock.executors.multiprocess.delivery import Delivery, DeliveryMode, Restarts
 

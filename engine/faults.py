@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from penstock.engine.catalogue import FoundType
-from penstock.engine.pipeline import NodeDecl
+from penstock.engine.declarations import NodeDecl
 from penstock.engine.problems import did_you_mean
 from penstock.executors.contract import NodeExecution, RuntimeData
 

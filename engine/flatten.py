@@ -11,9 +11,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 
+from penstock.engine.declarations import EdgeDecl, NodeDecl, PortRef
 from penstock.engine.manifest import load
 from penstock.engine.parameters import REQUIRED, Given, fill_in
-from penstock.engine.pipeline import EdgeDecl, NodeDecl, Pipeline, PortRef
+from penstock.engine.pipeline import Pipeline
 from penstock.engine.problems import PipelineInvalid, Problem, did_you_mean
 from penstock.executors.router import Routes
 

@@ -11,9 +11,10 @@ from typing import Any
 import trio
 
 from penstock.engine.choosing import Choosing
-from penstock.engine.edge import EdgeReceiver, LocalEdge, RingSenderEnd
+from penstock.engine.edge import EdgeReceiver, RingSenderEnd
 from penstock.engine.faults import Faults
 from penstock.engine.lag import Lag
+from penstock.engine.local_edge import LocalEdge
 from penstock.executors.codec import Codec
 from penstock.executors.contract import EndOfStream, NodeExecution, RuntimeData
 from penstock.executors.histogram import LONG_NS, Histogram, Pace

@@ -37,17 +37,9 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
 
+from penstock.engine.declarations import DeliveryDecl, EdgeDecl, NodeDecl, PortRef, SurroundingsDecl, parse_chain
 from penstock.engine.parameters import REQUIRED, Parameter
-from penstock.engine.pipeline import (
-    DeliveryDecl,
-    EdgeDecl,
-    NodeDecl,
-    Pipeline,
-    PortRef,
-    SurroundingsDecl,
-    executor_of,
-    parse_chain,
-)
+from penstock.engine.pipeline import Pipeline, executor_of
 from penstock.engine.problems import PipelineInvalid, Problem, Where, did_you_mean
 from penstock.engine.schema import EDGE, INPUT, MANIFEST, NODE, OUTPUT, PARAMETER
 from penstock.executors.contract import ExecutorType, Validation
@@ -170,6 +162,7 @@ class _Reader:
                 ),
                 self._typed(said, "on_error", str, "fail", "the name of one"),
                 self._typed(said, "timeout", (int, float), None, "a number of seconds"),
+                self._typed(said, "replicas", int, 1, "a whole number of workers"),
                 where,
                 {str(name): self._where(params, name) for name in params},
                 SurroundingsDecl(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.engine.problems import Problem, Where, did_you_mean
 
 if TYPE_CHECKING:
-    from penstock.engine.pipeline import NodeDecl
+    from penstock.engine.declarations import NodeDecl
 
 __all__ = ["REQUIRED", "Given", "Parameter", "fill_in"]
 

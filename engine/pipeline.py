@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,139 +14,26 @@ from penstock.executors.contract import ExecutorType, Json, Validation
 from penstock.executors.registry import NodeFactory
 from penstock.executors.router import Routes
 from penstock.shm.patience import WaitMode
-from penstock.shm.ring import Policy
 
 if TYPE_CHECKING:
+    from penstock.engine.options import RunOptions
     from penstock.engine.plan import Plan
-    from penstock.engine.running import Run, RunOptions
+    from penstock.engine.running import Run
+from penstock.engine.declarations import (
+    DEFAULT_CAPACITY,
+    DEFAULT_GROWTH,
+    DEFAULT_MAX_BYTES,
+    DeliveryDecl,
+    EdgeDecl,
+    NodeDecl,
+    PortRef,
+    SurroundingsDecl,
+    parse_chain,
+)
 
 __all__ = [
-    "DEFAULT_CAPACITY",
-    "DEFAULT_GROWTH",
-    "DEFAULT_MAX_BYTES",
-    "POLICIES",
-    "DeliveryDecl",
-    "EdgeDecl",
-    "NodeDecl",
     "Pipeline",
-    "PortRef",
-    "SurroundingsDecl",
-    "parse_chain",
 ]
-
-DEFAULT_CAPACITY = 64
-"""Data on an edge that were sent and are not done with."""
-DEFAULT_MAX_BYTES = 16 << 20
-DEFAULT_GROWTH = 8
-"""How often an edge may double, so that a graph does not stand still for want of room."""
-POLICIES = {
-    "block": Policy.BLOCK,
-    "drop_oldest": Policy.DROP_OLDEST,
-    "drop_newest": Policy.DROP_NEWEST,
-    "latest": Policy.DROP_OLDEST,
-    "error": Policy.ERROR,
-}
-"""What happens on a full edge. `latest` is `drop_oldest` with a capacity of one."""
-
-
-@dataclass(slots=True)
-class DeliveryDecl:
-    """What becomes of a node whose process dies, as it was asked for. `None` is the default, `"unlimited"` no bound."""
-
-    mode: str | None = None
-    restart: Mapping[str, Any] = field(default_factory=dict)
-    max_redeliveries: int | str | None = None
-    snapshot_every: int | None = None
-
-    @property
-    def said(self) -> bool:
-        """Whether anything was asked for."""
-        return self != DeliveryDecl()
-
-
-@dataclass(slots=True)
-class SurroundingsDecl:
-    """What surrounds the process of a node's worker, as it was asked for."""
-
-    python: str | None = None
-    env: dict[str, Any] = field(default_factory=dict)
-    cwd: str | None = None
-
-    @property
-    def said(self) -> bool:
-        """Whether anything was asked for."""
-        return self != SurroundingsDecl()
-
-
-@dataclass(slots=True)
-class NodeDecl:
-    """A node as it was asked for."""
-
-    node_id: str
-    node_type: str | NodeFactory | Pipeline
-    params: dict[str, Any] = field(default_factory=dict)
-    executor: ExecutorType | None = None
-    thread: bool = False
-    init_timeout_s: float = 60.0
-    limits: dict[str, Any] = field(default_factory=dict)
-    delivery: DeliveryDecl = field(default_factory=DeliveryDecl)
-    on_error: str = "fail"
-    timeout_s: float | None = None
-    where: Where = field(default_factory=Where)
-    param_where: dict[str, Where] = field(default_factory=dict)
-    surroundings: SurroundingsDecl = field(default_factory=SurroundingsDecl)
-    folder: str = ""
-    """Of the manifest that it stands in: where paths start, and modules are found."""
-    routes: tuple[Routes, ...] = ()
-    """The rules of its pipeline, and of those around it; the first that has one for its type places it."""
-    folders: dict[str, str] = field(default_factory=dict)
-    """Where the relative path of a parameter starts that came from elsewhere; empty: where the program runs."""
-
-
-@dataclass(frozen=True, slots=True)
-class PortRef:
-    """`node` or `node.port`. Within a chain a port may be of either side: `through`."""
-
-    node_id: str
-    port: str | None = None
-    through: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> PortRef:
-        node_id, _, port = text.strip().partition(".")
-        return cls(node_id, port or None)
-
-    def __str__(self) -> str:
-        return self.node_id if self.port is None else f"{self.node_id}.{self.port}"
-
-
-@dataclass(slots=True)
-class EdgeDecl:
-    """An edge as it was asked for."""
-
-    source: PortRef
-    target: PortRef
-    capacity: int = DEFAULT_CAPACITY
-    max_bytes: int = DEFAULT_MAX_BYTES
-    timeout_s: float | None = None
-    policy: str = "block"
-    max_age_s: float | None = None
-    where: Where = field(default_factory=Where)
-    feedback: bool = False
-    """Whether it may close a cycle."""
-
-
-def parse_chain(text: str) -> list[tuple[PortRef, PortRef]]:
-    """The edges of `a -> b.port -> c`.
-
-    Raises:
-        Validation: this is no chain of two or more.
-    """
-    refs = [PortRef.parse(step) for step in text.split("->")]
-    if len(refs) < 2 or not all(ref.node_id for ref in refs):
-        raise Validation(f"edge {text!r}: an edge is `node -> node`")
-    refs[1:-1] = [replace(ref, through=True) for ref in refs[1:-1]]
-    return list(pairwise(refs))
 
 
 class Pipeline:
@@ -210,6 +95,7 @@ class Pipeline:
         snapshot_every: int | None = None,
         on_error: str = "fail",
         timeout_s: float | None = None,
+        replicas: int = 1,
         python: str | PathLike[str] | None = None,
         env: Mapping[str, Json] | None = None,
         cwd: str | PathLike[str] | None = None,
@@ -237,6 +123,7 @@ class Pipeline:
                 goes no further), or `dead_letter` (likewise, and `RunOptions.on_dead_letter` gets it with its error).
             timeout_s: of one call of an async node or of one in a thread, without its waits for room; past that the
                 node has failed.
+            replicas: workers that share the data of a stateless node, each with an instance of it; order is kept.
             python: the interpreter of its worker, which needs numpy alone: a path, or a name on PATH.
             env: variables for its worker; with `"inherit": False` it gets no others.
             cwd: where its worker works.
@@ -263,6 +150,7 @@ class Pipeline:
                 DeliveryDecl(delivery, dict(restart or {}), max_redeliveries, snapshot_every),
                 on_error,
                 timeout_s,
+                replicas,
                 where,
                 surroundings=SurroundingsDecl(
                     None if python is None else fspath(python), dict(env or {}), None if cwd is None else fspath(cwd)
@@ -437,7 +325,7 @@ class Pipeline:
 
     def open(self, options: RunOptions | None = None) -> AbstractAsyncContextManager[Run]:
         """`async with pipeline.open() as run:` checks it, starts it, and ends it when the block is left."""
-        from penstock.engine.running import open_run
+        from penstock.engine.opening import open_run
 
         return open_run(self, options)
 

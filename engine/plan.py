@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from penstock.engine.pipeline import DEFAULT_GROWTH, EdgeDecl, NodeDecl
+from penstock.engine.declarations import DEFAULT_GROWTH, EdgeDecl, NodeDecl
 from penstock.engine.problems import did_you_mean
 from penstock.executors.contract import DataType, ExecutorType, Json, Validation
 from penstock.executors.host import Signature
@@ -17,7 +17,8 @@ from penstock.executors.registry import NodeFactory
 from penstock.shm.patience import WaitMode
 
 if TYPE_CHECKING:
-    from penstock.engine.running import Run, RunOptions
+    from penstock.engine.options import RunOptions
+    from penstock.engine.running import Run
 
 __all__ = ["Cycle", "Plan", "PlannedEdge", "PlannedNode", "PlannedPort", "accepted_types", "edge_named"]
 
@@ -50,6 +51,11 @@ class PlannedNode:
         return self.decl.node_id
 
     @property
+    def replicas(self) -> int:
+        """Workers that run it; 1 also where it runs in this process."""
+        return self.decl.replicas if self.in_worker else 1
+
+    @property
     def chooses(self) -> bool:
         """Whether it takes from one input rather than another, and so may hold up who writes the other."""
         return len(self.edges_in) > 1 and hasattr(self.factory, "wants")
@@ -60,6 +66,7 @@ class PlannedPort:
     """An external input or output: the end of edges that the program holds."""
 
     in_worker: ClassVar[bool] = False
+    replicas: ClassVar[int] = 1
 
     name: str
     edges: list[PlannedEdge] = field(default_factory=list)
@@ -84,6 +91,11 @@ class PlannedEdge:
     def shared(self) -> bool:
         """Whether it crosses a process border, and so is a ring in shared memory."""
         return self.source.in_worker or self.target.in_worker
+
+    @property
+    def strands(self) -> int:
+        """Rings that it consists of, where it crosses a process border: one for each replica at an end of it."""
+        return max(self.source.replicas, self.target.replicas)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,7 +141,7 @@ class Plan:
             Validation: `only_native` or `record` is asked for: `Pipeline.check` or `Pipeline.open` do that.
             AllocationFailed, NodeExecution: as `Pipeline.open`.
         """
-        from penstock.engine.running import open_plan
+        from penstock.engine.opening import open_plan
 
         if options is not None and options.only_native and any(node.in_worker for node in self.nodes):
             raise Validation("the nodes are placed already: say pipeline.check(only_native=True)")

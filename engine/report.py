@@ -65,6 +65,8 @@ class NodeReport:
     """Of the time since data began to flow; of a source, which may wait for its device, with those waits."""
     longest_hold_ms: float | None = None
     """For how long it held the loop of this process at most; None for a worker."""
+    pids: tuple[int, ...] = ()
+    """Of all its replicas, where it has several: everything else is the sum of theirs, and `pid` the first one's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from penstock.engine.report import EdgeReport, NodeReport
 from penstock.executors.histogram import Histogram, percentiles
 from penstock.executors.multiprocess.lives import Worker
 from penstock.executors.multiprocess.page import PageWord
+from penstock.executors.multiprocess.replicas import Replicas
 
 __all__ = ["edge_report", "node_report"]
 
@@ -23,7 +24,7 @@ def node_report(assembly: Assembly, node: PlannedNode, flowing_s: float) -> Node
         node_id=node.node_id,
         node_type=node.type_name,
         executor=node.executor.value.lower(),
-        busy_share=busy_s / flowing_s if flowing_s > 0 else None,
+        busy_share=busy_s / flowing_s / node.replicas if flowing_s > 0 else None,
         **work,
     )
 
@@ -60,20 +61,21 @@ def _work_of_task(assembly: Assembly, node: PlannedNode) -> dict[str, Any]:
     }
 
 
-def _work_of_worker(assembly: Assembly, worker: Worker) -> dict[str, Any]:
-    """From its page, which says it while it works, and when it is dead."""
-    counters, lives, page = worker.counters, worker.lives, worker.page
+def _work_of_worker(assembly: Assembly, worker: Worker | Replicas) -> dict[str, Any]:
+    """From its page, which says it while it works, and when it is dead; of replicas, from all of theirs."""
+    counters, lives, pages = worker.counters, worker.lives, [one.page for one in worker.each]
     return {
         "pid": worker.pid,
-        "processed": page.words[PageWord.PROCESSED],
-        "busy_s": page.words[PageWord.BUSY_NS] / 1e9,
+        "processed": sum(page.words[PageWord.PROCESSED] for page in pages),
+        "busy_s": sum(page.words[PageWord.BUSY_NS] for page in pages) / 1e9,
         "peak_rss_kib": counters.max_rss_kib if counters.why else None,
         "restarts": lives.restarts,
         "redelivered": lives.redelivered,
         "state_lost": lives.state_lost,
         "errors": worker.errors,
         "dead_letters": assembly.faults[worker.node_id].dead_letters,
-        **_times([page.processing], [page.queueing]),
+        "pids": tuple(one.pid for one in worker.each) if len(worker.each) > 1 else (),
+        **_times([page.processing for page in pages], [page.queueing for page in pages]),
     }
 
 

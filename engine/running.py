@@ -2,77 +2,38 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from os import PathLike
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 import trio
 
 from penstock.engine.assembly import Assembly
-from penstock.engine.check import check
 from penstock.engine.control import changed_params, edges_at_and_behind, node_of
-from penstock.engine.edge import NeighbourLost
+from penstock.engine.edge import EdgeReceiver, NeighbourLost
 from penstock.engine.ending import CycleEnding
 from penstock.engine.external import ExternalOutput, RunEnded
-from penstock.engine.faults import DeadLetter, OnDeadLetter
+from penstock.engine.faults import DeadLetter
 from penstock.engine.gate import Gate
-from penstock.engine.lag import Lag, measured
+from penstock.engine.lag import Lag
 from penstock.engine.local_task import LocalTask
-from penstock.engine.pipeline import Pipeline
-from penstock.engine.plan import Cycle, Plan, PlannedNode, PlannedPort, edge_named
+from penstock.engine.options import RunOptions
+from penstock.engine.plan import Cycle, PlannedNode, PlannedPort, edge_named
 from penstock.engine.ports import Ports
 from penstock.engine.report import Report
 from penstock.engine.reporting import edge_report, node_report
 from penstock.engine.stall import Stall
 from penstock.engine.tap import Tap
-from penstock.engine.tracing import Tracing
-from penstock.engine.watch import Watch, can_deadlock
+from penstock.engine.watch import Watch
 from penstock.executors.contract import EndOfStream, NodeExecution, ServiceError
 from penstock.executors.multiprocess.faults import open_letter
 from penstock.executors.multiprocess.lives import Worker
-from penstock.executors.multiprocess.supervisor import OnOutput, print_output
-from penstock.executors.multiprocess.wiring import Wiring
-from penstock.shm.ring import Word
+from penstock.executors.multiprocess.replicas import Replicas
 
-__all__ = ["Run", "RunOptions", "open_plan", "open_run", "run"]
+__all__ = ["Run"]
 
 
 _HURRIED_GRACE_S = 0.5
-_DEAD_LETTERS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How a pipeline is run.
-
-    Attributes:
-        only_native: every node in this process, for the debugger.
-        grace_s: how long a stop may take to drain, and then a worker to end after SIGTERM.
-        on_output: gets each line that a worker prints: `on_output(node_id, "stdout" | "stderr", line)`.
-        session_id: of the data; a random one when it is left out.
-        max_growth: how often an edge may double where nodes wait for each other; left out, what the pipeline says.
-        stall_after_s: an edge on which nothing moves for as long is reported, and logged.
-        on_dead_letter: gets each datum that a node with `on_error: dead_letter` failed on; left out, the newest 100 are
-            in `Run.dead_letters`.
-        trace: the file of a trace (see docs/inside.md); none is made if it is left out.
-        record: files by edge (`a.out -> b.in`): what is sent along it, bit by bit, for the node `replay`.
-    """
-
-    only_native: bool = False
-    grace_s: float = 5.0
-    on_output: OnOutput = print_output
-    session_id: str | None = None
-    max_growth: int | None = None
-    stall_after_s: float = 10.0
-    on_dead_letter: OnDeadLetter | None = None
-    trace: str | PathLike[str] | None = None
-    record: Mapping[str, str | PathLike[str]] = field(default_factory=dict)
 
 
 class Run(Ports):
@@ -203,7 +164,7 @@ class Run(Ports):
             every_s: how often an edge between processes is looked at.
 
         Raises:
-            Validation: there is no such edge.
+            Validation: there is no such edge, or a bound is none.
         """
         return Tap(self._assembly, edge_named(self._assembly.plan.edges, edge), self._nursery, capacity, every_s)
 
@@ -296,7 +257,7 @@ class Run(Ports):
         for node in self._assembly.plan.nodes:
             if node.is_source and node.node_id in self._unfinished:
                 links = [self._assembly.links.get(edge) for edge in node.edges_out if node.in_worker]
-                if not links or not all(link is not None and link.ring.words[Word.ENDED] for link in links):
+                if not links or not all(link is not None and link.statistics().ended for link in links):
                     return False
         return True
 
@@ -373,7 +334,7 @@ class Run(Ports):
             else:
                 nursery.start_soon(self._drive_task, node.node_id, self._assembly.tasks[node.node_id])
 
-    async def _wait_ready(self, worker: Worker) -> None:
+    async def _wait_ready(self, worker: Worker | Replicas) -> None:
         try:
             await worker.wait_ready()
         except NodeExecution as error:
@@ -402,12 +363,13 @@ class Run(Ports):
             self._fail(NodeExecution(node_id, f"its cleanup took longer than {self._options.grace_s:g} s"))
         self._finished(node_id)
 
-    async def _drive_worker(self, node: PlannedNode, worker: Worker) -> None:
+    async def _drive_worker(self, node: PlannedNode, worker: Worker | Replicas) -> None:
         async with trio.open_nursery() as nursery:
             if node.decl.timeout_s is not None:
                 nursery.start_soon(worker.watch_timeout, node.decl.timeout_s)
-            if node.node_id in self._assembly.letters:
-                await self._open_letters(node.node_id)
+            async with trio.open_nursery() as letters:
+                for receiver in self._assembly.letters.get(node.node_id, ()):
+                    letters.start_soon(self._open_letters, node.node_id, receiver)
             await worker.wait_gone()
             nursery.cancel_scope.cancel()
         if worker.failure is not None:
@@ -417,9 +379,9 @@ class Run(Ports):
         elif worker.counters.why == "ended":
             self._finished(node.node_id)
 
-    async def _open_letters(self, node_id: str) -> None:
+    async def _open_letters(self, node_id: str, letters: EdgeReceiver) -> None:
         """Hand on the data that a node in a worker failed on, until there will be none."""
-        letters, faults = self._assembly.letters[node_id], self._assembly.faults[node_id]
+        faults = self._assembly.faults[node_id]
         try:
             while True:
                 port, data, error = open_letter(node_id, await letters.receive())
@@ -456,99 +418,7 @@ class Run(Ports):
         return trio.current_time() if self._ended_at is None else self._ended_at
 
 
-@asynccontextmanager
-async def open_run(pipeline: Pipeline, options: RunOptions | None = None, *, alone: bool = False) -> AsyncIterator[Run]:
-    """Check a pipeline and open its plan (see `Pipeline.open`).
-
-    Raises:
-        PipelineInvalid: it can not be run.
-        AllocationFailed, NodeExecution: as `open_plan`.
-    """
-    options = options or RunOptions()
-    record = {edge: os.fspath(path) for edge, path in options.record.items()}
-    plan = check(pipeline, only_native=options.only_native, alone=alone, record=record)
-    async with open_plan(plan, options) as running:
-        yield running
-
-
-@asynccontextmanager
-async def open_plan(plan: Plan, options: RunOptions | None = None) -> AsyncIterator[Run]:
-    """Start, yield, stop and remove (see `Plan.open`).
-
-    Leaving the block stops the sources and works off what is in flight within the grace period; an error or a
-    cancellation ends everything at once, with the nodes cleaned up.
-
-    Raises:
-        Validation: the trace can not be written where it is to be.
-        AllocationFailed: /dev/shm is too small.
-        NodeExecution: a node failed, or its process died.
-        Deadlock: nodes wait for each other, and no edge may grow.
-    """
-    options = options or RunOptions()
-    tracing = None if options.trace is None else Tracing(Path(options.trace))
-    with ExitStack() as stack:
-        shared = any(node.in_worker for node in plan.nodes)
-        wiring = stack.enter_context(Wiring(f"penstock run {plan.name}", plan.wait)) if shared else None
-        growth = plan.max_growth if options.max_growth is None else options.max_growth
-        growth = growth if can_deadlock(plan) else 0
-        dead_letters: deque[DeadLetter] = deque(maxlen=_DEAD_LETTERS)
-        on_dead_letter = options.on_dead_letter or dead_letters.append
-        assembly = Assembly(plan, options.session_id or secrets.token_hex(8), on_dead_letter, wiring, growth)
-        assembly.build(grace_s=options.grace_s, on_output=options.on_output, traced=tracing is not None)
-        if tracing is not None:
-            tracing.attach(assembly)
-        running: Run | None = None
-        raised: BaseException | None = None
-        try:
-            async with trio.open_nursery() as supervisors:
-                try:
-                    async with trio.open_nursery() as nursery:
-                        running = Run(assembly, options, nursery, dead_letters)
-                        await running._start(nursery, supervisors)
-                        running._measure(stack.enter_context(measured()))
-                        try:
-                            yield running
-                        except BaseException as error:
-                            raised = error
-                            running._end_external()
-                            raise
-                        await running.stop()
-                        nursery.cancel_scope.cancel()
-                finally:
-                    if running is not None:
-                        await running._end()
-                    if tracing is not None:
-                        with trio.CancelScope(shield=True):
-                            await tracing.write(assembly)
-        except BaseExceptionGroup:
-            # The tasks of a run note their errors and do not raise them: this is the block's own, wrapped by nurseries.
-            if raised is None or isinstance(raised, trio.Cancelled):
-                raise
-            if running is None or not running._is_own(raised):
-                raise raised from raised.__cause__
-        if running is not None and running.failure is not None:
-            raise running.failure
-
-
-def run(pipeline: Pipeline | str | PathLike[str], options: RunOptions | None = None) -> Report:
-    """Run a pipeline, or the manifest at a path, to its end: `penstock.run("pipeline.yaml")`.
-
-    Raises:
-        PipelineInvalid, AllocationFailed, NodeExecution: as `Pipeline.open`.
-    """
-    from penstock.engine.manifest import load
-
-    described = pipeline if isinstance(pipeline, Pipeline) else load(pipeline)
-
-    async def main() -> Report:
-        async with open_run(described, options, alone=True) as running:
-            await running.wait()
-        return running.report()
-
-    return trio.run(main)
-
-
-async def _shielded(worker: Worker) -> None:
+async def _shielded(worker: Worker | Replicas) -> None:
     """A cancelled run still ends its workers in good order: see `Run._end`."""
     with trio.CancelScope(shield=True):
         await worker.run()

@@ -13,9 +13,9 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from penstock.engine.declarations import POLICIES
 from penstock.engine.faults import ON_ERROR
 from penstock.engine.nodes import BUILTIN
-from penstock.engine.pipeline import POLICIES
 from penstock.executors.contract import ExecutorType
 from penstock.executors.host import signature_of
 from penstock.executors.multiprocess.delivery import DeliveryMode
@@ -69,6 +69,7 @@ NODE: Final[dict[str, Schema]] = {
     "snapshot_every": _of("integer", says="Inputs between two snapshots at most.", minimum=1),
     "on_error": _one_of(ON_ERROR, "What becomes of a datum that the node fails on: fail."),
     "timeout": _of("number", says="Seconds that one call of an async or threaded node may take.", exclusiveMinimum=0),
+    "replicas": _of("integer", says="Workers that share the data of a stateless node: 1.", minimum=1),
     "python": _of("string", says="The interpreter of its worker, which needs numpy alone: a path, or a name on PATH."),
     "env": _of(
         "object",

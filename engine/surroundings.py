@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 
-from penstock.engine.pipeline import NodeDecl, SurroundingsDecl
+from penstock.engine.declarations import NodeDecl, SurroundingsDecl
 from penstock.executors.multiprocess.surroundings import Surroundings
 
 __all__ = ["surroundings_of"]

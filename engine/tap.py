@@ -15,12 +15,13 @@ from typing import Self
 import trio
 
 from penstock.engine.assembly import Assembly
-from penstock.engine.edge import LocalEdge
 from penstock.engine.external import RunEnded
+from penstock.engine.local_edge import LocalEdge
 from penstock.engine.plan import PlannedEdge
 from penstock.executors.codec import Codec
-from penstock.executors.contract import RuntimeData
-from penstock.shm.record import Record
+from penstock.executors.contract import RuntimeData, Validation
+from penstock.executors.multiprocess.replicas import links_of
+from penstock.shm.record import Field, Record
 from penstock.shm.tapping import RingTap
 
 __all__ = ["Tap"]
@@ -36,6 +37,8 @@ class Tap(AsyncIterator[RuntimeData]):
     def __init__(
         self, assembly: Assembly, edge: PlannedEdge, nursery: trio.Nursery, capacity: int, every_s: float
     ) -> None:
+        if capacity < 1 or not 0 < every_s < float("inf"):
+            raise Validation(f"a tap keeps at least 1 datum and looks in less than for ever: {capacity=}, {every_s=}")
         self.edge: str = edge.name
         self._nursery = nursery
         self._every_s = every_s
@@ -46,15 +49,15 @@ class Tap(AsyncIterator[RuntimeData]):
         self._ended = self._closed = False
         self._dropped = 0
         self._local: LocalEdge | None = assembly.local_edges.get(edge)
-        self._ring: RingTap | None = None
+        self._rings: list[RingTap] = []
         if self._local is None:
             assert assembly.wiring is not None
-            self._ring = assembly.wiring.tap(assembly.links[edge])
+            self._rings = [assembly.wiring.tap(link) for link in links_of(assembly.links[edge])]
 
     @property
     def dropped(self) -> int:
         """Data that passed and can not be had: nobody fetched them in time, or they were gone before they were seen."""
-        return self._dropped + (0 if self._ring is None else self._ring.lost)
+        return self._dropped + sum(ring.lost for ring in self._rings)
 
     async def receive(self) -> RuntimeData:
         """The next datum.
@@ -90,27 +93,26 @@ class Tap(AsyncIterator[RuntimeData]):
     async def _follow(self) -> None:
         try:
             with self._scope:
-                if self._ring is None:
+                if self._local is not None:
                     await trio.sleep_forever()
-                else:
-                    await self._look_again_and_again(self._ring)
+                while not all(ring.ended for ring in self._rings):
+                    self._look()
+                    await trio.sleep(self._every_s)
         finally:
             if not self._closed:  # the run is over: see what passed at last
                 self._look()
             self.see_end()
 
-    async def _look_again_and_again(self, ring: RingTap) -> None:
-        while not ring.ended:
-            self._look()
-            await trio.sleep(self._every_s)
-
     def _look(self) -> None:
-        """Take what has passed up to now."""
-        ring = self._ring
-        if ring is not None:
-            head = ring.head
+        """Take what has passed up to now; to and from replicas, in the order in which it was sent."""
+        passed: list[Record] = []
+        for ring, head in [(ring, ring.head) for ring in self._rings]:
             while (record := ring.take(head)) is not None:
-                self._put(record)
+                passed.append(record)
+        if len(self._rings) > 1:
+            passed.sort(key=lambda record: int(record.header[Field.PUBLISHED_NS]))
+        for record in passed:
+            self._put(record)
 
     async def __anext__(self) -> RuntimeData:
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable, Iterator
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, Final
@@ -18,7 +18,7 @@ from typing import Any, Final
 import trio
 
 from penstock.engine.assembly import Assembly
-from penstock.engine.edge import LocalEdge
+from penstock.engine.local_edge import LocalEdge
 from penstock.engine.nodes.files import check_to_write, make_folder
 from penstock.engine.plan import PlannedEdge, PlannedNode, PlannedPort
 from penstock.executors.contract import Validation
@@ -88,9 +88,9 @@ class Tracing:
     def _attach_edges(assembly: Assembly, edges: list[PlannedEdge], events: Trace) -> None:
         """Note the waits for room: what is changed here is called by those alone who find none."""
         for number, edge in enumerate(edges):
-            end: Any = assembly.writer_of(edge)
-            name = "wait_for_room" if isinstance(end, LocalEdge) else "_await_room"
-            setattr(end, name, _noted(events, What.WAIT, number, getattr(end, name)))
+            for end in assembly.writers_of(edge):
+                name = "wait_for_room" if isinstance(end, LocalEdge) else "_await_room"
+                setattr(end, name, _noted(events, What.WAIT, number, getattr(end, name)))
 
     # Writing
 
@@ -107,24 +107,32 @@ class Tracing:
             logging.getLogger("penstock").warning("the trace has the newest events alone; it lacks %s", said)
 
     def _all(self, assembly: Assembly, lost: dict[str, int]) -> Iterator[Fields]:
-        for pid, port in enumerate(assembly.plan.inputs.values(), 1):
+        pids = count(1)
+        for port in assembly.plan.inputs.values():
+            pid = next(pids)
             yield from _heads(pid, f"input {port.name}", port.edges)
             yield from self._of_trace(pid, port.name, self._local[port], [], lost)
-        for pid, node in enumerate(assembly.plan.nodes, 1 + len(assembly.plan.inputs)):
+        for node in assembly.plan.nodes:
             worker = assembly.workers.get(node.node_id)
-            where = "in this process" if worker is None else f"pid {worker.pid}"
-            yield from _heads(pid, f"{node.node_id} ({where})", node.edges_out)
-            events = self._local[node] if worker is None else assembly.traces[node.node_id]
-            yield from self._of_trace(pid, node.node_id, events, node.edges_in, lost)
-            for restarted_ns in () if worker is None else worker.lives.restarted_ns:
-                at = {"ts": self._us(restarted_ns), "pid": pid, "tid": _CALLS}
-                yield {"ph": "i", "s": "p", "cat": "restart", "name": f"{node.node_id} restarted", **at}
+            if worker is None:
+                yield from self._of_node(next(pids), node, "in this process", self._local[node], lost)
+                continue
+            for one, events in zip(worker.each, assembly.traces[node.node_id], strict=True):
+                pid = next(pids)
+                yield from self._of_node(pid, node, f"pid {one.pid}", events, lost)
+                for restarted_ns in one.lives.restarted_ns:
+                    at = {"ts": self._us(restarted_ns), "pid": pid, "tid": _CALLS}
+                    yield {"ph": "i", "s": "p", "cat": "restart", "name": f"{node.node_id} restarted", **at}
+
+    def _of_node(self, pid: int, node: PlannedNode, where: str, trace: Trace, lost: dict[str, int]) -> Iterator[Fields]:
+        yield from _heads(pid, f"{node.node_id} ({where})", node.edges_out)
+        yield from self._of_trace(pid, node.node_id, trace, node.edges_in, lost)
 
     def _of_trace(
         self, pid: int, name: str, trace: Trace, edges_in: list[PlannedEdge], lost: dict[str, int]
     ) -> Iterator[Fields]:
         if trace.lost:
-            lost[name] = trace.lost
+            lost[name] = lost.get(name, 0) + trace.lost
         for event in trace.events():
             yield self._complete(pid, name, event, edges_in)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from os import sched_yield
 from time import perf_counter_ns
+from typing import Protocol
 
 from penstock.shm.channel import BATCH_WAIT_S, FeedbackEnd, ReceiveEnd, SendEnd
 from penstock.shm.doorbell import Doorbell
@@ -13,7 +14,7 @@ from penstock.shm.errors import SendTimeout
 from penstock.shm.patience import Patience
 from penstock.shm.record import Outgoing, Record
 
-__all__ = ["FeedbackSender", "Receiver", "Sender", "wait_any"]
+__all__ = ["FeedbackSender", "Receiver", "Sender", "Waitable", "wait_any"]
 
 
 class Sender(SendEnd):
@@ -86,9 +87,23 @@ class Receiver(ReceiveEnd):
             wait_any(self._bell, [self], self.patience)
 
 
-def wait_any(
-    bell: Doorbell, receivers: Sequence[ReceiveEnd], patience: Patience, timeout_s: float | None = None
-) -> None:
+class Waitable(Protocol):
+    """What can be waited for with others: a receiving end, or several as one."""
+
+    def ready(self) -> bool:
+        """Whether there may be news."""
+        ...
+
+    def arm(self) -> bool:
+        """Ask for a ring; whether there are news by now."""
+        ...
+
+    def disarm(self) -> None:
+        """No more rings."""
+        ...
+
+
+def wait_any(bell: Doorbell, receivers: Sequence[Waitable], patience: Patience, timeout_s: float | None = None) -> None:
     """Wait until one of the receivers may have news, somebody rings for another reason, or the time is over.
 
     Raises:
@@ -98,7 +113,7 @@ def wait_any(
     budget_ns = patience.budget_ns()
     while budget_ns and perf_counter_ns() - start_ns < budget_ns:
         for receiver in receivers:
-            if receiver.ring.has_news():
+            if receiver.ready():
                 patience.spun()
                 return
         sched_yield()

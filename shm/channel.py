@@ -137,6 +137,10 @@ class SendEnd:
         """Nothing follows; the reader gets what was sent and then the end. Idempotent."""
         self.ring.end()
         fence()
+        self.wake_reader()
+
+    def wake_reader(self) -> None:
+        """Ring the reader, if it waits; a fence stands between what it waits for and this look."""
         if self._words[_READER_WAITING] or WEAK_ORDER:
             self._peer_bell.ring()
 

@@ -9,7 +9,10 @@ does nothing that it would not do anyway. What was overwritten before he came, o
   one, so a copy is whole if the header is the same before and after. That takes the order of stores for granted: where
   there is none (`WEAK_ORDER`), only what nobody has taken yet counts, as its slot can not have been used again.
 * A slab is written again as soon as no lane holds it, long before its word says so. So a copy of it is whole if, after
-  it, the byte of this edge still says "held" and the word still has this sequence: then it was held all the time.
+  it, the byte of this edge says "held", and then the word still has this sequence: so it was held all the time. (In the
+  other order the word might be the old one, of a slab that is being written, and the byte that of its next record.)
+
+`tests/model/tapping.py` explores all three, and finds what is wrong when one of these looks is left out.
 """
 
 from __future__ import annotations
@@ -126,9 +129,10 @@ class RingTap:
 
     def _is_held(self, arena: Arena, lease: int, position: int) -> bool:
         bit = self._lane % LANES
-        word = arena.words[arena.words_at(lease) + bit]
+        if arena.view[arena.lanes_at(lease) + bit] == FREE:
+            return False
         fence_stores()
-        return published_as(word, self._lane) == position and arena.view[arena.lanes_at(lease) + bit] != FREE
+        return published_as(arena.words[arena.words_at(lease) + bit], self._lane) == position
 
     def _is_still_there(self, at: int, raw: bytes, position: int) -> bool:
         words = self._words

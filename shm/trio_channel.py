@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter_ns
 
 import trio
 
 from penstock.shm.channel import BATCH_WAIT_S, FeedbackEnd, ReceiveEnd, SendEnd
 from penstock.shm.errors import SendTimeout
+from penstock.shm.patience import Patience
 from penstock.shm.record import Outgoing, Record
 from penstock.shm.trio_doorbell import TrioDoorbell
 
-__all__ = ["TrioFeedbackSender", "TrioReceiver", "TrioSender"]
+__all__ = ["TrioFeedbackSender", "TrioReceiver", "TrioReceiving", "TrioSender"]
 
 
 class TrioSender(SendEnd):
@@ -75,10 +77,15 @@ class TrioFeedbackSender(FeedbackEnd, TrioSender):
     """A `TrioSender` whose channel somebody else may end."""
 
 
-class TrioReceiver(ReceiveEnd):
-    """The receiving end of a trio program. One task receives at a time."""
+class TrioReceiving:
+    """`receive`, for whatever has the calls of a `ReceiveEnd` that do not wait."""
 
     _bell: TrioDoorbell
+    patience: Patience
+    take: Callable[[], Record | None]
+    ready: Callable[[], bool]
+    arm: Callable[[], bool]
+    disarm: Callable[[], None]
 
     async def receive(self) -> Record:
         """The next message, waiting for it. A cancelled call has taken nothing.
@@ -101,3 +108,14 @@ class TrioReceiver(ReceiveEnd):
                 self.disarm()
             record = self.take()
         return record
+
+
+class TrioReceiver(ReceiveEnd, TrioReceiving):
+    """The receiving end of a trio program. One task receives at a time."""
+
+    _bell: TrioDoorbell
+
+    @property
+    def bell(self) -> TrioDoorbell:
+        """What it waits on."""
+        return self._bell

@@ -14,8 +14,8 @@ import trio
 from support import ROOT
 
 import penstock
+from penstock.engine.options import RunOptions
 from penstock.engine.report import Report
-from penstock.engine.running import RunOptions
 from penstock.executors.contract import NodeExecution
 
 Place: TypeAlias = Literal["native", "thread", "multiprocess", "wasm", "wasm worker"]

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PROMISED = {  # what is aimed at: docs/design.md has a table of what is not met
+PROMISED = {  # what is aimed at: docs/design/speed.md has a table of what is not met
     "execute_node, 4 KiB",
     "channel, one way, 4 KiB",
     "worker to worker, one way, 4 KiB",

@@ -11,11 +11,11 @@ from support import penstock as command
 
 import penstock
 from penstock.engine.cycles import find_cycles
+from penstock.engine.declarations import EdgeDecl, NodeDecl, PortRef
 from penstock.engine.ending import CycleEnding
-from penstock.engine.pipeline import EdgeDecl, NodeDecl, PortRef
+from penstock.engine.options import RunOptions
 from penstock.engine.plan import PlannedEdge, PlannedNode
 from penstock.engine.problems import PipelineInvalid
-from penstock.engine.running import RunOptions
 from penstock.executors.contract import ExecutorType
 from penstock.executors.multiprocess.delivery import Delivery
 

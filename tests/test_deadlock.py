@@ -16,10 +16,10 @@ import penstock
 from penstock.engine import watch
 from penstock.engine.activity import WORKING, Activity
 from penstock.engine.deadlock import circles, narrowest, stuck
-from penstock.engine.pipeline import EdgeDecl, NodeDecl, PortRef
+from penstock.engine.declarations import EdgeDecl, NodeDecl, PortRef
+from penstock.engine.options import RunOptions
 from penstock.engine.plan import PlannedEdge, PlannedNode, PlannedPort
 from penstock.engine.problems import PipelineInvalid
-from penstock.engine.running import RunOptions
 from penstock.engine.watch import Deadlock
 from penstock.executors.contract import ExecutorType
 from penstock.executors.multiprocess.asleep import is_asleep

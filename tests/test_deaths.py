@@ -10,7 +10,7 @@ import trio
 from test_replay import NODES, TIRELESS, exact, listing, node_of, summed
 
 import penstock
-from penstock.engine.running import RunOptions
+from penstock.engine.options import RunOptions
 from penstock.executors.contract import NodeExecution, RuntimeData
 
 
@@ -157,8 +157,7 @@ async def test_a_program_talks_to_workers_that_die(tmp_path, seed):
     async with pipeline.connect("one -> window.a", capacity=4).open(RunOptions(grace_s=30)) as run:
 
         async def receive():
-            async for data in run.outputs("out"):
-                kept.append(data.as_json())
+            kept.extend([data.as_json() async for data in run.outputs("out")])
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(receive)

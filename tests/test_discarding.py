@@ -8,7 +8,7 @@ import pytest
 from edges import LARGE, message, number_of, open_edge
 from traced import POLICIES
 
-from penstock.engine.edge import LocalEdge
+from penstock.engine.local_edge import LocalEdge
 from penstock.executors.contract import EndOfStream, RuntimeData
 from penstock.shm.errors import CorruptSegment, EndOfChannel
 from penstock.shm.ring import Policy, Word

@@ -12,7 +12,7 @@ from test_external import settled, through
 from test_pipeline_streams import BOTH, values
 
 from penstock.conformance.pending import cancelled_at_each_step
-from penstock.engine.running import RunOptions
+from penstock.engine.options import RunOptions
 from penstock.executors.contract import EndOfStream, NodeExecution
 
 

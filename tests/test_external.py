@@ -11,7 +11,7 @@ from test_pipeline_streams import BOTH, EVERYTHING, assert_same, values
 
 import penstock
 from penstock.engine.external import RunEnded
-from penstock.engine.running import RunOptions
+from penstock.engine.options import RunOptions
 from penstock.executors.contract import (
     BackpressureTimeout,
     EndOfStream,

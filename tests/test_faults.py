@@ -10,7 +10,7 @@ from test_external import settled
 from test_pipeline_streams import values
 
 import penstock
-from penstock.engine.running import RunOptions
+from penstock.engine.options import RunOptions
 from penstock.executors.contract import NodeExecution, RuntimeData, Validation
 
 

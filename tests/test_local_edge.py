@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from penstock.engine.edge import LocalEdge
+from penstock.engine.local_edge import LocalEdge
 from penstock.executors.contract import EndOfStream, RuntimeData
 from penstock.shm.ring import Policy
 

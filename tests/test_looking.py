@@ -11,8 +11,10 @@ import trio
 from support import manifest, penstock
 
 from penstock.engine.lag import measured
+from penstock.engine.local_edge import LocalEdge
 from penstock.engine.pipeline import Pipeline
-from penstock.executors.contract import NodeExecution
+from penstock.executors.contract import NodeExecution, RuntimeData
+from penstock.shm.ring import Policy
 
 NODES = "nodes.looking"
 
@@ -100,6 +102,26 @@ async def test_work_is_summed_over_restarts(tmp_path):
     assert (node.restarts, node.redelivered) == (1, 1)
     assert node.processed == 7
     assert node.busy_s >= 6 * 0.002
+
+
+async def test_ages_are_of_what_was_taken():
+    """What was dropped on the way has no age, and leaves none to others."""
+    edge = LocalEdge("edge", 2, 1 << 20, None, Policy.DROP_OLDEST)
+    same = RuntimeData.text("same")
+    for number in range(10):
+        await edge.send(RuntimeData.text(str(number)))
+    await trio.sleep(0.02)
+    assert [edge.receive_nowait().as_text() for _ in range(2)] == ["8", "9"]
+    assert sum(edge.queueing.counts()) == 2
+    assert edge.queueing.longest_ns >= 20_000_000
+    for _ in range(2):
+        edge.acknowledge()
+    await edge.send(same)
+    await edge.send(same)
+    edge.interrupt()
+    await edge.send(same)
+    assert edge.receive_nowait() is same
+    assert sum(edge.queueing.counts()) == 3
 
 
 # The loop

@@ -12,8 +12,8 @@ from support import NODES, drained
 import penstock
 from penstock.engine.nodes.latest_of import LatestOf
 from penstock.engine.nodes.zip import Zip
+from penstock.engine.options import RunOptions
 from penstock.engine.problems import PipelineInvalid
-from penstock.engine.running import RunOptions
 from penstock.executors.contract import NodeContext, NodeExecution, RuntimeData, Validation
 
 GROUPS = "nodes.groups"

@@ -10,8 +10,8 @@ from support import MORE, NODES, drained, ledgers, token_of
 from test_pipeline_streams import BOTH, keeper, values
 
 import penstock
+from penstock.engine.options import RunOptions
 from penstock.engine.problems import PipelineInvalid
-from penstock.engine.running import RunOptions
 from penstock.executors.contract import Validation
 
 

@@ -11,7 +11,7 @@ from test_pipeline import endless, reached
 from test_pipeline_streams import BOTH, given, keeper, values
 
 import penstock
-from penstock.engine.running import RunOptions
+from penstock.engine.options import RunOptions
 from penstock.executors.contract import ExecutorType, NodeExecution, RuntimeData, Validation
 
 

@@ -11,7 +11,8 @@ import trio.testing
 from support import MORE, NODES, manifest
 
 import penstock
-from penstock.engine.edge import EdgeFailed, LocalEdge
+from penstock.engine.edge import EdgeFailed
+from penstock.engine.local_edge import LocalEdge
 from penstock.engine.problems import PipelineInvalid
 from penstock.executors.contract import NodeExecution, RuntimeData
 

@@ -11,10 +11,10 @@ import trio.testing
 from support import NODES as SMALL
 from support import Started, manifest, penstock, until
 
+from penstock.engine.options import RunOptions
 from penstock.engine.pipeline import Pipeline
 from penstock.engine.problems import PipelineInvalid
 from penstock.engine.recording import RecordingReader, RecordingWriter
-from penstock.engine.running import RunOptions
 from penstock.executors.contract import IPCError, NodeExecution, RuntimeData, Validation
 
 STRUCTURED = np.dtype([("x", "<f4"), ("y", "u1", (2,)), ("z", [("q", ">i2")])])

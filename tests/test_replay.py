@@ -9,8 +9,8 @@ from nodes.mortal import value
 from support import manifest
 
 import penstock
+from penstock.engine.options import RunOptions
 from penstock.engine.problems import PipelineInvalid
-from penstock.engine.running import RunOptions
 from penstock.executors.contract import NodeExecution, RuntimeData
 from penstock.executors.state import decode_state, encode_state
 

@@ -11,7 +11,7 @@ from support import MORE, NODES, ROOT, Started, drained, ledgers, manifest, segm
 from test_pipeline_streams import BOTH, given, keeper
 
 from penstock import Pipeline, run
-from penstock.engine.running import RunOptions
+from penstock.engine.options import RunOptions
 from penstock.executors.contract import NodeExecution, RuntimeData
 
 WORD = RuntimeData.text("x")

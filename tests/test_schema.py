@@ -77,7 +77,8 @@ def test_the_schema_is_never_stricter_than_the_reader(tmp_path, schema, place):
 EDGES = {"capacity": 3, "max_bytes": 9, "max_age": 0.5, "timeout": 2.5, "policy": "drop_oldest"}
 FITTING = {
     "manifest": {"penstock": 1, "name": "x", "nodes": {}, "edges": ["one -> two"], "inputs": {"in": ["one", "two"]}}
-    | {"outputs": {"out": "two"}, "parameters": {"p": None}, "executors": {"x:*": "native"}, "wait": "spin"},
+    | {"outputs": {"out": "two"}, "parameters": {"p": None}, "executors": {"x:*": "native"}, "wait": "spin"}
+    | {"max_growth": 3},
     "node": {"type": "log", "params": {"every": 2}, "executor": "multiprocess", "thread": True, "init_timeout": 1.5}
     | {"limits": {}, "delivery": "replay", "restart": {"max": "unlimited", "window": 1, "backoff": 0, "max_backoff": 2}}
     | {"max_redeliveries": "unlimited", "snapshot_every": 2, "on_error": "skip", "timeout": 0.5, "python": "python3"}

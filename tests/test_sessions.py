@@ -8,7 +8,7 @@ from support import NODES, ledgers
 from test_pipeline_streams import values
 
 import penstock
-from penstock.engine.running import RunOptions
+from penstock.engine.options import RunOptions
 from penstock.executors.contract import Validation
 
 

@@ -10,7 +10,7 @@ import trio
 from support import NODES
 
 import penstock
-from penstock.engine.running import RunOptions
+from penstock.engine.options import RunOptions
 from penstock.engine.stall import Stalls
 
 SOON = RunOptions(stall_after_s=0.2)

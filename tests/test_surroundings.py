@@ -12,8 +12,8 @@ import pytest
 from support import NODES, ROOT, manifest
 
 import penstock
+from penstock.engine.options import RunOptions
 from penstock.engine.problems import PipelineInvalid
-from penstock.engine.running import RunOptions
 from penstock.executors.contract import RuntimeData
 from penstock.executors.multiprocess import boot
 

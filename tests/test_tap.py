@@ -280,6 +280,9 @@ async def test_a_tap_of_an_edge_that_is_not_there_says_so():
     async with through("native").open() as run:
         with pytest.raises(Validation, match=r"no edge 'one -> too': did you mean 'one.out -> two.in'"):
             run.tap("one -> too")
+        for bounds in ({"capacity": 0}, {"every_s": 0}, {"every_s": -1}, {"every_s": float("nan")}):
+            with pytest.raises(Validation, match="a tap keeps"):
+                run.tap("one -> two", **bounds)
         async with run.tap("in -> one") as tap:
             await run.send("in", 1)
             assert (await tap.receive()).as_json() == 1

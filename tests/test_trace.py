@@ -9,8 +9,8 @@ import pytest
 import trio
 from support import manifest, penstock
 
+from penstock.engine.options import RunOptions
 from penstock.engine.pipeline import Pipeline
-from penstock.engine.running import RunOptions
 from penstock.executors.contract import NodeExecution, Validation
 from penstock.executors.trace import Event, Trace, What
 

@@ -17,8 +17,8 @@ import trio
 
 from bench.chaotic.graphs import Graph, Sink
 from bench.chaotic.killer import Killer
+from penstock.engine.options import RunOptions
 from penstock.engine.report import Report
-from penstock.engine.running import RunOptions
 
 __all__ = ["Fire", "Round", "differences", "fight"]
 

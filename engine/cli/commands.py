@@ -81,7 +81,7 @@ def run_command(
     Ctrl-C and SIGTERM stop the sources and work off what is in flight; a second one ends everything at once.
     """
     from penstock.engine.cli.run import Session, run_session
-    from penstock.engine.running import RunOptions
+    from penstock.engine.options import RunOptions
 
     options = RunOptions(only_native=executor == "native", grace_s=grace, trace=trace, record=_records(records))
     session = Session(options, as_json=as_json, quiet=quiet, traceback=traceback)

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from penstock.engine.catalogue import Catalogue, FoundType
-from penstock.engine.pipeline import NodeDecl
+from penstock.engine.declarations import NodeDecl
 from penstock.engine.problems import PipelineInvalid
 from penstock.engine.report import Report
 from penstock.engine.values import plain, words

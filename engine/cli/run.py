@@ -18,10 +18,12 @@ from rich.live import Live
 
 from penstock.engine.cli.output import live_view, problems_json, report_tables, say_error, say_problems
 from penstock.engine.cli.signals import receive_signals
+from penstock.engine.opening import open_run
+from penstock.engine.options import RunOptions
 from penstock.engine.pipeline import Pipeline
 from penstock.engine.problems import PipelineInvalid
 from penstock.engine.report import Report
-from penstock.engine.running import Run, RunOptions, open_run
+from penstock.engine.running import Run
 from penstock.executors.contract import NodeExecution, ServiceError
 
 __all__ = ["Session", "run_session"]

@@ -7,7 +7,7 @@ import os
 import random
 import tempfile
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter_ns
 
@@ -104,6 +104,11 @@ class Worker:
         return self._now.pid
 
     @property
+    def each(self) -> Sequence[Worker]:
+        """Itself alone: it is no replica."""
+        return (self,)
+
+    @property
     def counters(self) -> Counters:
         """What its last process said at its end."""
         return self._now.counters
@@ -118,6 +123,11 @@ class Worker:
         """What it is at."""
         assert self._launch.party.page is not None
         return self._launch.party.page
+
+    @property
+    def workers(self) -> tuple[Worker]:
+        """Itself: it has no replicas."""
+        return (self,)
 
     async def run(self) -> None:
         """Start the process, and others in its place, until one is done or no other may follow. Never raises."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,9 +18,10 @@ from penstock.executors.multiprocess.messages import JournalSpec, LinkSpec, Work
 from penstock.executors.multiprocess.orders import Orders
 from penstock.executors.multiprocess.outlets import EdgeFailed, Outlets, options_of, ring_of
 from penstock.executors.multiprocess.page import Page, PageWord
+from penstock.executors.multiprocess.strands import Input, MergedInput, ReplicaReceiver, merged
 from penstock.executors.translate import contract_error, node_error
 from penstock.shm.arena import ArenaMap
-from penstock.shm.blocking import Receiver, wait_any
+from penstock.shm.blocking import Receiver, Waitable, wait_any
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.errors import EndOfChannel, Interrupted, PeerLost, SharedMemoryError
 from penstock.shm.patience import Patience
@@ -53,11 +54,11 @@ class _StopProducing(BaseException):
 class _Input:
     """An input ring with its codec."""
 
-    def __init__(self, number: int, spec: LinkSpec, bell: Doorbell, arenas: ArenaMap) -> None:
+    def __init__(self, number: int, spec: LinkSpec, bell: Doorbell, arenas: ArenaMap, kind: type[Receiver]) -> None:
         self.number = number
         self.spec = spec
         self.port = spec.port
-        self.receiver = Receiver(ring_of(spec), arenas, bell, Doorbell(*spec.peer_bell), options_of(spec))
+        self.receiver = kind(ring_of(spec), arenas, bell, Doorbell(*spec.peer_bell), options_of(spec))
         self.codec = Codec(spec.name)
 
 
@@ -80,8 +81,13 @@ class WorkerLoop:
         if spec.journal is not None and spec.journal.succeeds:
             pool.adopt()
         arenas = {link.family: ArenaMap(link.family) for link in spec.inputs}
-        self._inputs = [_Input(i, link, self.bell, arenas[link.family]) for i, link in enumerate(spec.inputs)]
-        self._outlets = Outlets(host, spec.outputs, self.bell, pool)
+        is_replica = any(link.causes for link in spec.outputs)
+        kind = ReplicaReceiver if is_replica else Receiver
+        self._inputs = [_Input(i, link, self.bell, arenas[link.family], kind) for i, link in enumerate(spec.inputs)]
+        causes = self._inputs[0].receiver if is_replica else None
+        self._outlets = Outlets(host, spec.outputs, self.bell, pool, causes)
+        if isinstance(causes, ReplicaReceiver):
+            causes.tells = self._outlets.merged
         self._routes = self._outlets.routes
         self._main_port = host.outputs[0] if host.outputs else ""
         self._answers: list[RuntimeData] | None = None
@@ -195,7 +201,7 @@ class WorkerLoop:
                 self._tell_of_end(number - END)
         self._outlets.check_repeats()
 
-    def _handle_noted(self, journal: Journal, link: _Input, record: Record) -> None:
+    def _handle_noted(self, journal: Journal, link: Input | MergedInput, record: Record) -> None:
         """Handle a record so that a successor could do it again."""
         sequence, nbytes = record.header[_SEQUENCE], len(record.payload)
         journal.begin(link.number, sequence)
@@ -214,7 +220,7 @@ class WorkerLoop:
         journal.done(link.number, nbytes)
 
     def _consume(self) -> None:
-        links, journal, orders, words = self._inputs, self._journal, self._orders, self._words
+        links, journal, orders, words = merged(self._inputs), self._journal, self._orders, self._words
         patience = Patience(links[0].spec.wait) if links else Patience()
         wants = None if any(link.port is None for link in links) else self.host.wants
         while links:
@@ -280,7 +286,7 @@ class WorkerLoop:
         if self._journal is not None:
             self._journal.settle(in_hand)
 
-    def _see_end_of(self, port: str | None, links: list[_Input]) -> None:
+    def _see_end_of(self, port: str | None, links: Sequence[Input | MergedInput]) -> None:
         """Tell the node, if it wants to know, when the last edge into a port has ended."""
         if self.host.ended is not None and port is not None and all(link.port != port for link in links):
             self._tell_of_end(self.host.inputs.index(port))
@@ -303,7 +309,7 @@ class WorkerLoop:
         self._outlets.forget_repeats()
         return True
 
-    def _wait(self, receivers: list[Receiver], patience: Patience) -> None:
+    def _wait(self, receivers: Sequence[Waitable], patience: Patience) -> None:
         """Wait for inputs. While there are none, nothing stays unsettled: a writer may wait for an empty edge."""
         if self._journal is None or not self._journal.unsettled:
             wait_any(self.bell, receivers, patience)
@@ -350,7 +356,7 @@ class WorkerLoop:
         """How long a source has been at it, with its own waits, for its device say, and without those for room."""
         self._words[_BUSY_NS] = self.busy_ns = perf_counter_ns() - self._busy_since_ns - self.bell.waited_ns
 
-    def _handle(self, link: _Input, record: Record) -> None:
+    def _handle(self, link: Input | MergedInput, record: Record) -> None:
         data, number, params = link.codec.decode_call(record)
         port = link.port
         if port is None:

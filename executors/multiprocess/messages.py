@@ -32,6 +32,8 @@ class LinkSpec:
         max_age_s: what was sent longer ago is discarded when it would be taken.
         wait: how it waits (see `penstock.shm.patience`).
         feedback: the engine may end it, when its writer has nothing to send.
+        strands: how many links in a row its edge consists of, to or from replicas.
+        causes: behind a replica, the ring of that one's inputs.
     """
 
     name: str
@@ -45,6 +47,8 @@ class LinkSpec:
     max_age_s: float | None = None
     wait: WaitMode = "adaptive"
     feedback: bool = False
+    strands: int = 1
+    causes: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import TypeAlias
 
 from penstock.executors.codec import Codec
@@ -10,14 +11,16 @@ from penstock.executors.contract import NodeExecution, RuntimeData
 from penstock.executors.host import NodeHost
 from penstock.executors.multiprocess.messages import LinkSpec
 from penstock.executors.multiprocess.replay import NotRepeated, Repeats
+from penstock.executors.multiprocess.strands import CauseCodec, strands
 from penstock.executors.translate import contract_error
 from penstock.shm.blocking import FeedbackSender, Sender
-from penstock.shm.channel import EdgeOptions
+from penstock.shm.channel import EdgeOptions, ReceiveEnd
 from penstock.shm.doorbell import Doorbell
 from penstock.shm.errors import Interrupted, PeerLost, SharedMemoryError
 from penstock.shm.ring import Ring
 from penstock.shm.segment import Segment
 from penstock.shm.slab import SlabPool
+from penstock.shm.splitting import SplittingSender
 
 __all__ = ["EdgeFailed", "Outlet", "Outlets", "Route", "options_of", "ring_of"]
 
@@ -27,13 +30,38 @@ class EdgeFailed(NodeExecution):
 
 
 class Outlet:
-    """An output ring with its codec."""
+    """An output edge with its codec: a ring, or one for each replica that reads it.
 
-    def __init__(self, spec: LinkSpec, bell: Doorbell, pool: SlabPool) -> None:
-        self.spec = spec
+    Attributes:
+        ends: of the rings.
+    """
+
+    def __init__(
+        self, specs: Sequence[LinkSpec], bell: Doorbell, pool: SlabPool, causes: ReceiveEnd | None = None
+    ) -> None:
+        self.spec = spec = specs[0]
         kind = FeedbackSender if spec.feedback else Sender
-        self.sender: Sender = kind(ring_of(spec), pool, bell, Doorbell(*spec.peer_bell), options_of(spec))
-        self.codec = Codec(spec.name)
+        self.ends: list[Sender] = [
+            kind(ring_of(one), pool, bell, Doorbell(*one.peer_bell), options_of(one)) for one in specs
+        ]
+        self._splitter = SplittingSender(self.ends) if len(self.ends) > 1 else None
+        self.sender: Sender | SplittingSender = self._splitter or self.ends[0]
+        self.codec = Codec(spec.name) if causes is None else CauseCodec(spec.name, causes)
+
+    @property
+    def next(self) -> Sender:
+        """Where the next output goes."""
+        return self.ends[0] if self._splitter is None else self._splitter.next
+
+    def pass_on(self) -> None:
+        """An output that was to go there is not to go there again."""
+        if self._splitter is not None:
+            self._splitter.pass_on()
+
+    def go_back(self, count: int = 0) -> None:
+        """So many outputs will come again."""
+        if self._splitter is not None:
+            self._splitter.go_back(count)
 
 
 Route: TypeAlias = list[tuple[Outlet, int]]
@@ -49,23 +77,45 @@ class Outlets:
             back what was published before, until all of that has come again.
     """
 
-    def __init__(self, host: NodeHost, specs: Sequence[LinkSpec], bell: Doorbell, pool: SlabPool) -> None:
+    def __init__(
+        self,
+        host: NodeHost,
+        specs: Sequence[LinkSpec],
+        bell: Doorbell,
+        pool: SlabPool,
+        causes: ReceiveEnd | None = None,
+    ) -> None:
+        """Take the edges.
+
+        Args:
+            host: of the node.
+            specs: of their rings.
+            bell: of this process.
+            pool: likewise, for large payloads.
+            causes: of a replica, its input.
+        """
         self._node_id = host.ctx.node_id
         self._outputs = host.outputs
-        self.all: list[Outlet] = [Outlet(spec, bell, pool) for spec in specs]
+        self.all: list[Outlet] = [Outlet(ends, bell, pool, causes) for _, ends in strands(specs, specs)]
         self.routes: dict[str, Route] = {port: self._route(port, number) for number, port in enumerate(host.outputs)}
         self.publish: Callable[[Route, RuntimeData], None] = self._publish
         self._repeats: Repeats | None = None
 
     @property
     def senders(self) -> list[Sender]:
-        return [outlet.sender for outlet in self.all]
+        """Of all rings."""
+        return [end for outlet in self.all for end in outlet.ends]
+
+    @property
+    def merged(self) -> list[Sender]:
+        """Of a replica: those of the rings whose readers have others beside them, and wait for their turn."""
+        return [end for outlet in self.all if outlet.spec.causes for end in outlet.ends]
 
     @property
     def ended(self) -> bool:
         """Whether there are edges, and a predecessor has ended them all; of feedback, somebody else may have."""
-        own = [outlet for outlet in self.all if not outlet.spec.feedback]
-        return bool(own) and all(outlet.sender.ring.ended for outlet in own)
+        own = [end for outlet in self.all if not outlet.spec.feedback for end in outlet.ends]
+        return bool(own) and all(end.ring.ended for end in own)
 
     def end(self) -> None:
         """Nothing follows."""
@@ -83,15 +133,21 @@ class Outlets:
         return [end.ring.decided - (repeats.left(end) if repeats is not None else 0) for end in self.senders]
 
     def keep_back(self, counts: Sequence[int]) -> None:
-        """Of a successor: so many outputs of each edge will come again."""
+        """Of a successor: so many outputs of each ring will come again."""
         if any(counts):
             self._repeats = Repeats(self.senders, counts)
             self.publish = self._publish_what_is_new
+            left = iter(counts)
+            for outlet in self.all:
+                outlet.go_back(sum(islice(left, len(outlet.ends))))
 
     def forget_repeats(self) -> None:
         """What was to come again will not: the datum that it came from is set aside. Dead letters will all the same."""
         if self._repeats is not None:
-            self._repeats.forget({outlet.sender for outlet in self.all if outlet.spec.port in self.routes})
+            own = [outlet for outlet in self.all if outlet.spec.port in self.routes]
+            self._repeats.forget({end for outlet in own for end in outlet.ends})
+            for outlet in own:
+                outlet.go_back()
             self._see_all_repeated(self._repeats)
 
     def _see_all_repeated(self, repeats: Repeats) -> None:
@@ -127,12 +183,13 @@ class Outlets:
     def _publish_what_is_new(self, route: Route, data: RuntimeData) -> None:
         repeats = self._repeats
         assert repeats is not None
+        new: Route = []
         try:
-            new = [
-                (outlet, number)
-                for outlet, number in route
-                if not repeats.keeps_back(outlet.sender, outlet.codec.encode(data, port=number))
-            ]
+            for outlet, number in route:
+                if repeats.keeps_back(outlet.next, outlet.codec.encode(data, port=number)):
+                    outlet.pass_on()
+                else:
+                    new.append((outlet, number))
         except NotRepeated as error:
             raise self._not_repeated(error) from None
         self._see_all_repeated(repeats)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import logging
 import os
@@ -22,6 +21,7 @@ import trio
 from penstock.executors.contract import Json, NodeExecution, ServiceError
 from penstock.executors.multiprocess.messages import WorkerSpec, encode, lines
 from penstock.executors.multiprocess.page import PageWord
+from penstock.executors.multiprocess.process import descendants, describe, exited, lifelines, never_inherited
 from penstock.executors.multiprocess.surroundings import Surroundings
 from penstock.executors.multiprocess.wiring import Party, Wiring
 from penstock.shm.patience import WaitMode
@@ -258,7 +258,7 @@ class Supervisor:
         """SIGTERM, the grace period (of the options, or another), SIGKILL. Returns when the worker is gone."""
         self._state.stopping.set()
         if self.alive:
-            self._strays = _descendants(self.pid)  # while they can be told from other people's
+            self._strays = descendants(self.pid)  # while they can be told from other people's
             self._signal(signal.SIGTERM)
         with trio.move_on_after(self._options.grace_s if grace_s is None else grace_s):
             await self.wait_gone()
@@ -272,8 +272,8 @@ class Supervisor:
             lifeline_fd, our_end = os.pipe()
             theirs.callback(os.close, lifeline_fd)
             held.callback(os.close, our_end)
-            _never_inherited(our_end)
-            held.callback(_lifelines.discard, our_end)
+            never_inherited(our_end)
+            held.callback(lifelines.discard, our_end)
             control, their_control = socket.socketpair()
             held.enter_context(control)
             theirs.enter_context(their_control)
@@ -310,7 +310,7 @@ class Supervisor:
             nursery.start_soon(self._pass_on, process.stderr, "stderr")
             with contextlib.suppress(trio.BrokenResourceError):
                 await control.send_all(encode(self._spec))
-            await _exited(process)
+            await exited(process)
             self._announce()
             self._grace.cancel()
             # What it wrote last is still in the pipes; a child that left the group may hold them open.
@@ -321,7 +321,7 @@ class Supervisor:
         with trio.CancelScope(shield=True):
             if not self._state.announced:  # cancelled: it still runs
                 self._end_group()
-                await _exited(process)
+                await exited(process)
                 self._announce()
             self._judge(await process.wait())
             self._say_gone()
@@ -345,7 +345,7 @@ class Supervisor:
 
     def _end_group(self) -> None:
         """The worker's group, and those descendants that left it, as far as they are known."""
-        for child in (*self._strays, *_descendants(self.pid)):
+        for child in (*self._strays, *descendants(self.pid)):
             with contextlib.suppress(psutil.Error):
                 child.kill()
         with contextlib.suppress(ProcessLookupError):
@@ -363,7 +363,7 @@ class Supervisor:
         if self._state.finished or self._state.stopping.is_set() or self._state.failure is not None:
             return
         self.crashed = True
-        text = self._fault or f"its process (pid {self.pid}) {_describe(status)}"
+        text = self._fault or f"its process (pid {self.pid}) {describe(status)}"
         self._fail(text, details="\n".join(self._stderr))
 
     def _fail(self, message: str, *, details: str = "") -> None:
@@ -446,53 +446,3 @@ class Supervisor:
             self._options.on_output(self.node_id, name, text)
         except Exception:  # a closed standard output, say: no reason to lose a worker
             logging.getLogger("penstock").exception("a line of node %r could not be passed on", self.node_id)
-
-
-_lifelines: set[int] = set()
-
-
-def _never_inherited(fd: int) -> None:
-    """A child that a native node forks must not keep workers alive when the engine is gone."""
-    _close_after_fork()
-    _lifelines.add(fd)
-
-
-@functools.cache
-def _close_after_fork() -> None:
-    os.register_at_fork(after_in_child=_let_go_of_lifelines)
-
-
-def _let_go_of_lifelines() -> None:
-    while _lifelines:
-        with contextlib.suppress(OSError):
-            os.close(_lifelines.pop())
-
-
-async def _exited(process: trio.Process) -> None:
-    """Wait until a process has exited, without reaping it."""
-    try:
-        pidfd = os.pidfd_open(process.pid)
-    except (AttributeError, OSError):  # not Linux, an old kernel, or no descriptors left
-        await process.wait()
-        return
-    try:
-        await trio.lowlevel.wait_readable(pidfd)
-    finally:
-        os.close(pidfd)
-
-
-def _descendants(pid: int) -> list[psutil.Process]:
-    """Also those that left the group, which killing the group does not reach; none once the process has exited."""
-    found: list[psutil.Process] = []
-    with contextlib.suppress(psutil.Error):
-        found += psutil.Process(pid).children(recursive=True)
-    return found
-
-
-def _describe(status: int) -> str:
-    if status >= 0:
-        return f"exited with code {status} before its work was done"
-    try:
-        return f"was killed by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"was killed by signal {-status}"

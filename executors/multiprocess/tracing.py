@@ -8,6 +8,7 @@ from typing import Any
 
 from penstock.executors.contract import RuntimeData
 from penstock.executors.multiprocess.loop import WorkerLoop
+from penstock.executors.multiprocess.strands import strands
 from penstock.executors.trace import Trace, What
 
 __all__ = ["trace"]
@@ -18,7 +19,9 @@ def trace(loop: WorkerLoop, events: Trace) -> None:
     changed: Any = loop
     changed.initialize = _noted(events, What.INITIALIZE, 0, loop.initialize)
     changed._take_snapshot = _noted(events, What.SNAPSHOT, 0, loop._take_snapshot)
-    changed._handle = _noted_calls(events, loop._handle)
+    inputs = [link.spec for link in loop._inputs]
+    edges = [edge for edge, (_, ends) in enumerate(strands(inputs, inputs)) for _ in ends]
+    changed._handle = _noted_calls(events, edges, loop._handle)
     if loop.host.is_source:
         changed._results = _noted_results(events, loop._results)
     for number, outlet in enumerate(loop._outlets.all):
@@ -37,13 +40,13 @@ def _noted(events: Trace, kind: int, number: int, call: Callable[..., Any]) -> C
     return noted
 
 
-def _noted_calls(events: Trace, handle: Callable[..., Any]) -> Callable[..., Any]:
+def _noted_calls(events: Trace, edges: list[int], handle: Callable[..., Any]) -> Callable[..., Any]:
     def noted(link: Any, record: Any) -> None:
         start_ns = perf_counter_ns()
         try:
             handle(link, record)
         finally:
-            events.add(What.CALL, link.number, start_ns, perf_counter_ns())
+            events.add(What.CALL, edges[link.number], start_ns, perf_counter_ns())
 
     return noted
 

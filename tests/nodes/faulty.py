@@ -59,7 +59,7 @@ class Scaled:
 
     def process(self, data: RuntimeData) -> RuntimeData:
         self.held.append(data.as_json())
-        return RuntimeData.json({"times": data.as_json() * self.factor, "held": len(self.held), "pid": os.getpid()})
+        return RuntimeData.json({"times": data.as_json() * self.factor, "held": len(self.held)})
 
     def interrupt(self) -> None:
         self.held.clear()

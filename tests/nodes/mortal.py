@@ -22,8 +22,9 @@ from penstock.executors.contract import NodeContext, RuntimeData
 _TRACED = tuple(
     os.path.join(*parts)
     for parts in [
-        *(("multiprocess", f"{room}.py") for room in ("loop", "journal", "outlets", "replay")),
+        *(("multiprocess", f"{room}.py") for room in ("loop", "journal", "outlets", "replay", "strands")),
         *(("shm", f"{room}.py") for room in ("writing", "reading", "channel", "slab", "lease", "dropping", "history")),
+        *(("shm", f"{room}.py") for room in ("splitting", "merging")),
     ]
 )
 
