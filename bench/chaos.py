@@ -63,8 +63,8 @@ def _sum_up(rounds: list[Round], killed: int) -> None:
     print(
         f"{len(rounds)} rounds in {sum(found.seconds for found in rounds):,.0f} s: {killed:,} killed, "
         f"{sum(found.restarts for found in rounds):,} restarts, {sum(found.redelivered for found in rounds):,} data "
-        f"given to a node again, {sum(found.data for found in rounds):,} data at sinks: not one lost, doubled, or "
-        "out of order; ledgers exact, nothing left behind"
+        f"given to a node again, {sum(found.data for found in rounds):,} data at sinks: not one lost, doubled, or out "
+        "of order; ledgers exact, nothing left behind"
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import trio
-from test_replay import NODES, exact, listing, node_of, summed
+from test_replay import NODES, TIRELESS, exact, listing, node_of, summed
 
 import penstock
 from penstock.engine.options import RunOptions
@@ -135,3 +136,86 @@ def test_who_begins_anew_hears_of_ends_again(tmp_path):
     exact(report)
     assert node_of(report, "all").restarts == 1
     assert kept[-1] == {"ended": 4, "data": 10}
+
+
+# Everywhere
+
+
+def mortal(tmp_path, **more):
+    return {"deaths": str(tmp_path / "deaths"), "lives": 6, **more}
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_a_program_talks_to_workers_that_die(tmp_path, seed):
+    """What it sends and what it receives goes through the hands of the dead."""
+    pipeline = penstock.Pipeline().input("in", "one", capacity=4).output("out", "window.out", capacity=4)
+    for name, kind in (("one", "Twice"), ("window", "Window")):
+        params = mortal(tmp_path, seed=seed, within=2500)
+        pipeline.add(name, f"{NODES}:{kind}", params, executor="multiprocess", **TIRELESS)
+    kept = []
+    pipeline.add("none", f"{NODES}:Small", {"count": 0}).connect("none -> window.b")
+    async with pipeline.connect("one -> window.a", capacity=4).open(RunOptions(grace_s=30)) as run:
+
+        async def receive():
+            kept.extend([data.as_json() async for data in run.outputs("out")])
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            for i in range(150):
+                await run.send("in", RuntimeData.json({"i": i}))
+            await run.drain()
+    report = run.report()
+    exact(report)
+    assert [node_of(report, name).restarts for name in ("one", "window")] == [6, 6]
+    numbers = [i for i in range(150) for _ in range(2 if i % 3 else 1)]
+    assert [item["window"][-1][1] for item in kept[:-1]] == numbers
+    assert kept[-1] == {"count": len(numbers)}
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("kind", ["Round", "KeptRound"])
+def test_a_cycle_ends_although_its_workers_die(tmp_path, kind, seed):
+    """Everything goes round as often as it is to, and the end is seen in spite of what is not settled."""
+    kept = []
+    pipeline = penstock.Pipeline().add("in", f"{NODES}:Small", {"count": 80})
+    params = mortal(tmp_path, seed=seed, within=3000)
+    pipeline.add("round", f"{NODES}:{kind}", params, executor="multiprocess", **TIRELESS)
+    pipeline.add("pass", f"{NODES}:Pass", params, executor="multiprocess", **TIRELESS)
+    pipeline.add("out", listing(kept)).connect("in -> round.in", capacity=4).connect("round.out -> out")
+    pipeline.connect("round.again -> pass", capacity=4).connect("pass -> round.back", capacity=4, feedback=True)
+    report = penstock.run(pipeline)
+    exact(report)
+    assert [node_of(report, name).restarts for name in ("round", "pass")] == [6, 6]
+    numbers = [item["i"] for item in kept]
+    if kind == "KeptRound":
+        assert numbers.pop() == sum(1 + i % 4 for i in range(80))
+    assert sorted(numbers) == list(range(80))
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_what_is_interrupted_or_too_old_is_not_replayed(tmp_path, seed):
+    """The accounts stay exact, nothing comes twice, and all in order, whatever was discarded before a death."""
+    kept = []
+    pipeline = penstock.Pipeline().add("in", f"{NODES}:Numbers", {"count": 400})
+    for name, kind in (("one", "Pass"), ("window", "Window")):
+        params = mortal(tmp_path, seed=seed, within=2500)
+        pipeline.add(name, f"{NODES}:{kind}", params, executor="multiprocess", **TIRELESS)
+    pipeline.add("out", listing(kept)).connect("in -> one", capacity=8).connect("window.out -> out")
+    pipeline.add("none", f"{NODES}:Small", {"count": 0}).connect("none -> window.b")
+    async with pipeline.connect("one -> window.a", capacity=8, max_age_s=0.05).open(RunOptions(grace_s=30)) as run:
+        async with trio.open_nursery() as nursery:
+
+            async def interrupt():
+                while True:
+                    await trio.sleep(0.1)
+                    run.interrupt("window")
+
+            nursery.start_soon(interrupt)
+            await run.wait()
+            nursery.cancel_scope.cancel()
+    report = run.report()
+    exact(report)
+    numbers = [item["window"][-1][1] for item in kept[:-1]]
+    assert all(before < after for before, after in pairwise(numbers))
+    given = next(edge for edge in report.edges if edge.name == "one.out -> window.a")
+    assert kept[-1] == {"count": given.received}

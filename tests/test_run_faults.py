@@ -29,9 +29,9 @@ def fed(node, executor, params=None):
     return pipeline.connect("in -> bad")
 
 
-def started(folder, text):
-    """`penstock run --json` of a manifest with this text."""
-    return Started("run", "--json", "--grace=0.3", manifest(folder, text))
+def started(folder, text, grace_s=0.3):
+    """`penstock run --json` of a manifest with this text; a run that is to drain has to have time for it."""
+    return Started("run", "--json", f"--grace={grace_s}", manifest(folder, text))
 
 
 def gone(process):

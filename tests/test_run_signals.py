@@ -46,7 +46,7 @@ def test_kill_9_of_the_engine_while_a_node_is_stuck(tmp_path):
 )
 def test_a_signal_stops_and_drains(tmp_path, number, code, source):
     """Ctrl-C and SIGTERM: outcome `stopped`, nothing in flight, the exit code of the signal, nothing left."""
-    with started(tmp_path, graph(tmp_path, source=source)) as process:
+    with started(tmp_path, graph(tmp_path, source=source), 60) as process:
         until((tmp_path / "reached").exists, "data flow")
         token = process.token()
         process.send(number)
@@ -150,7 +150,7 @@ def test_a_recording_that_is_stopped_is_a_whole_file(tmp_path):
           file: {{type: wav_sink, params: {{path: tone.wav}}}}
         edges: [tone -> mark -> file]
         """
-    with started(tmp_path, text) as process:
+    with started(tmp_path, text, 60) as process:
         until((tmp_path / "reached").exists, "data flow")
         process.send(signal.SIGINT)
         done = process.finish().check()

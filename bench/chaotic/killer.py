@@ -19,6 +19,7 @@ class Killer:
 
     Attributes:
         sent: signals that reached a worker, by name.
+        descriptors: the most that this process had open.
     """
 
     def __init__(self, run: Run, rate: float, random: Random, *, stops: bool) -> None:
@@ -27,11 +28,13 @@ class Killer:
         self._random = random
         self._stops = stops
         self.sent: Counter[str] = Counter()
+        self.descriptors = 0
 
     async def go_on(self, most: int) -> None:
         """Until so many were killed, or it is cancelled; who is stopped then goes on."""
         while self.sent["SIGKILL"] < most:
             await trio.sleep(self._random.expovariate(self._rate))
+            self.descriptors = max(self.descriptors, len(os.listdir("/proc/self/fd")))
             workers = [node.pid for node in self._run.report().nodes if node.pid]
             if not workers:
                 continue

@@ -105,7 +105,7 @@ class Branch(_Base):
 
 
 class Tally(_Base):
-    """Of each path it counts what came, and adds up; the sum so far goes with each datum, all of them at the end."""
+    """Counts and adds up what comes of each path; the sum so far goes with each datum, and all of them at the end."""
 
     outputs: ClassVar[Mapping[str, str]] = {"out": "any", "side": "any"}
 

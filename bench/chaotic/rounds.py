@@ -20,15 +20,17 @@ from bench.chaotic.killer import Killer
 from penstock.engine.options import RunOptions
 from penstock.engine.report import Report
 
-__all__ = ["Fire", "Round", "fight"]
+__all__ = ["Fire", "Round", "differences", "fight"]
 
 _PATIENCE_S = 180.0
 _SETTLING_S = 10.0
+_MORE_DESCRIPTORS = 100
+"""Of processes that are just being started."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fire:
-    """What a run has to stand: for how long, how many kills a second and in all, and whether workers are stopped."""
+    """What a run has to stand: for how long, kills a second and in all, and whether workers are stopped, too."""
 
     seconds: float
     rate: float
@@ -76,7 +78,7 @@ def fight(build: Callable[[dict[str, int] | None], Graph], fire: Fire, seed: int
         peaceful = build(counts)
         trio.run(_in_peace, peaceful, RunOptions(only_native=native, on_output=_no_output))
         for name, sink in graph.sinks.items():
-            found.wrong += [f"{name}: {line}" for line in _differences(sink, peaceful.sinks[name])]
+            found.wrong += [f"{name}: {line}" for line in differences(sink, peaceful.sinks[name])]
     found.wrong += _left(before)
     found.rss_mib = psutil.Process().memory_info().rss / 2**20
     return found
@@ -88,6 +90,7 @@ async def _under_fire(graph: Graph, fire: Fire, random: Random, found: Round) ->
         with trio.fail_after(fire.seconds + _PATIENCE_S):
             async with graph.pipeline.open(RunOptions(grace_s=_PATIENCE_S, on_output=_no_output)) as run:
                 killer = Killer(run, fire.rate, random, stops=fire.stops)
+                most = len(os.listdir("/proc/self/fd")) + _MORE_DESCRIPTORS
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(killer.go_on, fire.kills)
                     with trio.move_on_after(fire.seconds):
@@ -96,6 +99,10 @@ async def _under_fire(graph: Graph, fire: Fire, random: Random, found: Round) ->
                     await run.stop()  # still under fire
                     nursery.cancel_scope.cancel()
             report = run.report()
+            if killer.descriptors > most:
+                found.wrong.append(
+                    f"{killer.descriptors} descriptors were open, and at first {most - _MORE_DESCRIPTORS}"
+                )
     except trio.TooSlowError:
         found.wrong.append(f"not done after {_PATIENCE_S:g} s more")
         found.wrong += [str(stall) for stall in run.report().stalls] if run is not None else []
@@ -134,7 +141,8 @@ def _look_at(report: Report, found: Round) -> None:
     found.sent_bytes = sum(edge.sent_bytes for edge in report.edges)
 
 
-def _differences(got: Sink, expected: Sink) -> list[str]:
+def differences(got: Sink, expected: Sink) -> list[str]:
+    """What came to a sink that was not to come, or not so; of one that is not exact, what is out of order."""
     if not got.exact:
         return [
             f"path {path}: {after[0]} comes after {before[0]}"

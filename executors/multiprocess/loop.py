@@ -138,6 +138,7 @@ class WorkerLoop:
         """
         self._stopping = True
         if self._in_source and self._is_over():
+            self._in_source = False  # once: another signal must not strike where the source cleans up
             raise _StopProducing
 
     def run(self) -> None:

@@ -355,6 +355,8 @@ class Supervisor:
         if self.alive:
             with contextlib.suppress(ProcessLookupError):
                 (os.killpg if number is signal.SIGKILL else os.kill)(self.pid, number)
+            if number is not signal.SIGKILL:  # Python heeds it only after a wait that it was about to begin
+                self._party.bell.ring()
 
     def _judge(self, status: int) -> None:
         """Say what the end of the process means, unless it is known already or was asked for."""

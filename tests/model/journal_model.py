@@ -55,42 +55,21 @@ class Node:
 
     def memory(self) -> dict[str, int]:
         inputs, total = range(len(self.inputs)), sum(self.inputs)
-        names = [*map(ack, inputs), "ACTIVE", "IN_HAND", "coin"]
-        names += [word(k) for k in range(2) for word in (head, base)]
-        names += [cell(k, n) for k in range(2) for n in range(2 * total + 2)]
+        names = [*(f"input{i}.ACK" for i in inputs), "ACTIVE", "IN_HAND"]
+        names += [f"edge{k}.{name}" for k in range(2) for name in ("HEAD", "BASE")]
+        names += [f"edge{k}.record{n}" for k in range(2) for n in range(2 * total + 2)]
         for copy in range(2):
-            names += [f"commit{copy}.{name}" for name in ("state", "logged")]
-            names += [committed(copy, "position", i) for i in inputs] + [committed(copy, "base", k) for k in range(2)]
-            names += [logged(copy, n) for n in range(total)]
-        return dict.fromkeys(names, 0)
-
-
-def ack(number: int) -> str:
-    return f"input{number}.ACK"
-
-
-def head(edge: int) -> str:
-    return f"edge{edge}.HEAD"
-
-
-def base(edge: int) -> str:
-    return f"edge{edge}.BASE"
-
-
-def cell(edge: int, number: int) -> str:
-    return f"edge{edge}.record{number}"
-
-
-def committed(copy: int, what: str, number: int) -> str:
-    return f"commit{copy}.{what}{number}"
-
-
-def logged(copy: int, number: int) -> str:
-    return f"commit{copy}.log{number}"
+            names += [f"commit{copy}.{name}" for name in ("state", "logged", "base0", "base1")]
+            names += [f"commit{copy}.position{i}" for i in inputs] + [f"commit{copy}.log{n}" for n in range(total)]
+        return dict.fromkeys(names, 0) | {"coin": 1}
 
 
 def put(row: Row, at: int, value: int) -> Row:
     return (*row[:at], value, *row[at + 1 :])
+
+
+def both(words: str) -> Body:
+    return (yield load(words.format(0))), (yield load(words.format(1)))
 
 
 def since(heads: Row, bases: Row) -> Body:
@@ -103,22 +82,22 @@ def since(heads: Row, bases: Row) -> Body:
 def publish(edge: int, value: int, heads: Row, repeats: Row) -> Body:
     """(heads, what is still to come again)."""
     if repeats[edge]:
-        if (yield load(cell(edge, heads[edge] - repeats[edge]))) != value:
+        if (yield load(f"edge{edge}.record{heads[edge] - repeats[edge]}")) != value:
             yield fail(f"edge {edge}: what comes again is not what was published")
         return heads, put(repeats, edge, repeats[edge] - 1)
-    yield store(cell(edge, heads[edge]), value)
-    yield store(head(edge), heads[edge] + 1)
+    yield store(f"edge{edge}.record{heads[edge]}", value)
+    yield store(f"edge{edge}.HEAD", heads[edge] + 1)
     return put(heads, edge, heads[edge] + 1), repeats
 
 
 def stateless(at: Node) -> Body:
-    acknowledged = yield load(ack(0))
-    heads = ((yield load(head(0))), (yield load(head(1))))
+    acknowledged = yield load("input0.ACK")
+    heads = yield from both("edge{}.HEAD")
     in_hand = yield load("IN_HAND")
     again = in_hand > (0 if at.fault is Fault.IN_HAND_IS_TRUSTED else acknowledged)
     repeats: Row = (0, 0)
     if again:
-        repeats = yield from since(heads, ((yield load(base(0))), (yield load(base(1)))))
+        repeats = yield from since(heads, (yield from both("edge{}.BASE")))
     if at.fault is Fault.NOTHING_KEPT_BACK:
         repeats = (0, 0)
     while acknowledged < at.inputs[0]:
@@ -126,21 +105,21 @@ def stateless(at: Node) -> Body:
             yield from note(at, acknowledged, heads)
         again = False
         if at.fault is Fault.ACKNOWLEDGED_FIRST:
-            yield store(ack(0), acknowledged + 1)
+            yield store("input0.ACK", acknowledged + 1)
         for number, edge in enumerate(OUTPUTS[acknowledged]):
             heads, repeats = yield from publish(edge, 10 * acknowledged + number + 1, heads, repeats)
         if any(repeats):
             yield fail("what was published does not come again")
         acknowledged += 1
-        yield store(ack(0), acknowledged)
+        yield store("input0.ACK", acknowledged)
     return True
 
 
 def note(at: Node, number: int, heads: Row) -> Body:
     if at.fault is Fault.IN_HAND_BEFORE_BASES:
         yield store("IN_HAND", number + 1)
-    yield store(base(0), heads[0])
-    yield store(base(1), heads[1])
+    yield store("edge0.BASE", heads[0])
+    yield store("edge1.BASE", heads[1])
     if at.fault is not Fault.IN_HAND_BEFORE_BASES:
         yield store("IN_HAND", number + 1)
 
@@ -149,13 +128,13 @@ def keeper(at: Node) -> Body:
     """The node with snapshots; its state is the order of its inputs, as a number with a digit for each."""
     active = yield load("ACTIVE")
     state = yield load(f"commit{active}.state")
-    taken = ((yield load(committed(active, "position", 0))), (yield load(committed(active, "position", 1))))
-    bases = ((yield load(committed(active, "base", 0))), (yield load(committed(active, "base", 1))))
+    taken = yield from both(f"commit{active}.position{{}}")
+    bases = yield from both(f"commit{active}.base{{}}")
     again = yield load(f"commit{active}.logged")
-    acknowledged = ((yield load(ack(0))), (yield load(ack(1))))
+    acknowledged = yield from both("input{}.ACK")
     if at.fault is not Fault.NOT_BROUGHT_UP:
         acknowledged = yield from acknowledge(acknowledged, taken)
-    heads = ((yield load(head(0))), (yield load(head(1))))
+    heads = yield from both("edge{}.HEAD")
     repeats = yield from since(heads, bases)
     if at.fault is Fault.NOTHING_KEPT_BACK:
         repeats = (0, 0)
@@ -186,7 +165,7 @@ def keeper(at: Node) -> Body:
 def take(at: Node, active: int, noted: int, again: int, taken: Row) -> Body:
     """From which input the next datum is taken: as the log says, else whichever has one."""
     if noted < again:
-        number = (yield load(logged(active, noted))) - 1
+        number = (yield load(f"commit{active}.log{noted}")) - 1
         if number < 0:
             yield fail("the log is shorter than it says")
         if at.fault is Fault.LOGGED_AGAIN:
@@ -200,7 +179,7 @@ def take(at: Node, active: int, noted: int, again: int, taken: Row) -> Body:
             yield from log(at, active, noted, number)
     if taken[number] >= at.inputs[number]:
         yield fail("the log says more inputs than there are")
-    if (yield load(ack(number))) > taken[number]:
+    if (yield load(f"input{number}.ACK")) > taken[number]:
         yield fail(f"input {number} is done again after it was acknowledged")
     return number
 
@@ -208,20 +187,19 @@ def take(at: Node, active: int, noted: int, again: int, taken: Row) -> Body:
 def log(at: Node, active: int, noted: int, number: int) -> Body:
     if at.fault is Fault.COUNTED_FIRST:
         yield store(f"commit{active}.logged", noted + 1)
-    yield store(logged(active, noted), number + 1)
-    if at.fault is not Fault.COUNTED_FIRST:
-        yield store(f"commit{active}.logged", noted + 1)
+    yield store(f"commit{active}.log{noted}", number + 1)
+    yield store(f"commit{active}.logged", noted + 1)
 
 
 def commit(at: Node, active: int, state: int, taken: Row, heads: Row) -> Body:
     other = active if at.fault is Fault.COMMITTED_IN_PLACE else 1 - active
     yield store(f"commit{other}.state", state)
     for number in range(2):
-        yield store(committed(other, "position", number), taken[number])
+        yield store(f"commit{other}.position{number}", taken[number])
     if at.fault is Fault.FLIPPED_EARLY:
         yield store("ACTIVE", other)
     for edge in range(2):
-        yield store(committed(other, "base", edge), heads[edge])
+        yield store(f"commit{other}.base{edge}", heads[edge])
     if at.fault is not Fault.LOG_IS_KEPT:
         yield store(f"commit{other}.logged", 0)
     yield store("ACTIVE", other)
@@ -231,7 +209,7 @@ def commit(at: Node, active: int, state: int, taken: Row, heads: Row) -> Body:
 def acknowledge(before: Row, after: Row) -> Body:
     for number in range(2):
         if after[number] > before[number]:
-            yield store(ack(number), after[number])
+            yield store(f"input{number}.ACK", after[number])
     return after
 
 
@@ -241,25 +219,21 @@ def journal(at: Node, kills: int, *, reduced: bool = True) -> Model:
     fire = Kills(("node",), times=kills, restarts=True)
     processes = (Process("node", body, killable=True), watched("node", (), (), fire))
     final = partial(_once if len(at.inputs) == 1 else _one_order, at)
-    return Model(at.memory() | {"coin": 1}, processes, final=final, kills=kills, reduced=reduced)
+    return Model(at.memory(), processes, final=final, kills=kills, reduced=reduced)
 
 
 def _published(memory: Mapping[str, int], edge: int) -> Row:
-    return tuple(memory[cell(edge, number)] for number in range(memory[head(edge)]))
+    return tuple(memory[f"edge{edge}.record{number}"] for number in range(memory[f"edge{edge}.HEAD"]))
 
 
 def _once(at: Node, memory: Mapping[str, int], _: Mapping[str, Any]) -> str | None:
     """Each edge has what it is to have."""
+    given = [(edge, 10 * n + index + 1) for n in range(at.inputs[0]) for index, edge in enumerate(OUTPUTS[n])]
     for edge in range(2):
-        expected = [
-            10 * number + index + 1
-            for number in range(at.inputs[0])
-            for index, to in enumerate(OUTPUTS[number])
-            if to == edge
-        ]
-        if list(_published(memory, edge)) != expected:
+        expected = tuple(value for to, value in given if to == edge)
+        if _published(memory, edge) != expected:
             return f"edge {edge} has {_published(memory, edge)} instead of {expected}"
-    return None if memory[ack(0)] == at.inputs[0] else f"{memory[ack(0)]} inputs are acknowledged"
+    return None if memory["input0.ACK"] == at.inputs[0] else f"{memory['input0.ACK']} inputs are acknowledged"
 
 
 def _one_order(at: Node, memory: Mapping[str, int], _: Mapping[str, Any]) -> str | None:
@@ -273,5 +247,5 @@ def _one_order(at: Node, memory: Mapping[str, int], _: Mapping[str, Any]) -> str
         return f"edge 0 has {states}, which is no order of its inputs"
     if _published(memory, 1) != tuple(state for state in states if state % 3 == 2):
         return f"edge 1 has {_published(memory, 1)} beside {states}"
-    acknowledged = (memory[ack(0)], memory[ack(1)])
+    acknowledged = (memory["input0.ACK"], memory["input1.ACK"])
     return None if acknowledged == at.inputs else f"{acknowledged} inputs are acknowledged"

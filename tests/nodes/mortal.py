@@ -107,6 +107,15 @@ class Twice(Mortal):
             yield RuntimeData.json({"i": value(data), "again": True})
 
 
+class Pass(Mortal):
+    """Each datum."""
+
+    stateless = True
+
+    def process(self, data: RuntimeData) -> RuntimeData:
+        return data
+
+
 class Window(Mortal):
     """The last three of two inputs together, and on a port of its own what is odd; at the end how many there were."""
 
@@ -133,6 +142,41 @@ class Window(Mortal):
 
     def restore(self, state: Any) -> None:
         self.seen, self.count = state["seen"], int(state["count"])
+
+
+class Round(Mortal):
+    """Sends each datum round as often as it says, then out."""
+
+    stateless = True
+    inputs = {"in": "any", "back": "any"}
+    outputs = {"out": "any", "again": "any"}
+
+    def process(self, data: RuntimeData, port: str) -> None:
+        number = data.as_json()
+        rounds = number.get("rounds", number["i"] % 4)
+        again = RuntimeData.json({"i": number["i"], "rounds": rounds - 1})
+        self.ctx.emit("again" if rounds else "out", again)
+
+
+class KeptRound(Round):
+    """The same with snapshots: it counts."""
+
+    stateless = False
+    count = 0
+
+    def process(self, data: RuntimeData, port: str) -> None:
+        self.count += 1
+        super().process(data, port)
+
+    def flush(self) -> None:
+        self.ctx.emit("again", RuntimeData.json({"i": -1, "rounds": 0}))  # nobody listens any more
+        self.ctx.emit("out", RuntimeData.json({"i": self.count}))
+
+    def snapshot(self) -> Any:
+        return self.count
+
+    def restore(self, state: Any) -> None:
+        self.count = state
 
 
 class Total:
