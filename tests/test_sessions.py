@@ -28,7 +28,7 @@ def session(executor):
 
 @pytest.mark.parametrize(("executor", "sessions"), [("native", 100), ("multiprocess", 4)])
 async def test_sessions_do_not_touch_each_other(executor, sessions):
-    """Each gets back exactly its own data, whatever its rate is; a stuck one holds nobody up, and is aborted alone."""
+    """Each gets back exactly its own data, whatever its rate is; a stuck one holds nobody up, and is named, and aborted alone."""
     plan = session(executor).check()
     reports = {}
     all_done = trio.Event()
@@ -54,9 +54,14 @@ async def test_sessions_do_not_touch_each_other(executor, sessions):
             all_done.set()
 
     async def stuck():
-        async with plan.open(RunOptions(grace_s=0.1)) as run:
+        async with plan.open(RunOptions(grace_s=0.1, stall_after_s=0.2)) as run:
             for n in (0, -1, 1):
                 await run.send("in", n)
+            await run.receive("out")
+            while not run.stalls():
+                await trio.sleep(0.05)
+            (stall,) = run.stalls()
+            assert (stall.edge, stall.holder, stall.in_flight) == ("in -> first.in", "first", 2)
             await all_done.wait()
         reports["stuck"] = run.report()
 
@@ -73,7 +78,7 @@ async def test_sessions_do_not_touch_each_other(executor, sessions):
 async def test_a_plan_is_opened_without_another_check(monkeypatch):
     """A checked pipeline can be opened many times, also side by side; where its nodes run is settled."""
     plan = session("native").check()
-    monkeypatch.setattr("penstock.engine.running.check", None)
+    monkeypatch.setattr("penstock.engine.opening.check", None)
     async with plan.open() as one, plan.open() as two:
         for run in (one, two):
             await run.send("in", 1)
