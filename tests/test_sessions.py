@@ -28,7 +28,7 @@ def session(executor):
 
 @pytest.mark.parametrize(("executor", "sessions"), [("native", 100), ("multiprocess", 4)])
 async def test_sessions_do_not_touch_each_other(executor, sessions):
-    """Each gets back exactly its own data, whatever its rate is; a stuck one holds nobody up, and is named, and aborted alone."""
+    """Each gets back exactly its own data, whatever its rate is; a stuck one holds nobody up, and is named."""
     plan = session(executor).check()
     reports = {}
     all_done = trio.Event()

@@ -305,7 +305,7 @@ async def test_a_venv_that_loses_numpy_between_check_and_start(tmp_path, bare):
     shutil.rmtree(site)
     pipeline.check = lambda **_: plan
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("penstock.engine.running.check", lambda *_, **__: plan)
+        patch.setattr("penstock.engine.opening.check", lambda *_, **__: plan)
         with pytest.raises(penstock.ServiceError, match="has no numpy, the one package that a worker needs"):
             async with pipeline.open() as run:
                 await run.wait()
