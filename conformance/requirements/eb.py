@@ -126,7 +126,7 @@ REQUIREMENTS = (
         basis="L23-29",
         kind=Kind.DETERMINISTIC,
         how="`counter` 1,2,3 → cleanup → init → 1; `ctx` for the context; native: cleanup and aclose call the node's",
-        after=("R-EB-03",),
+        after=("R-EB-03", "R-NX-04", "R-EB-11"),
         causes=(
             "a new node object for each call",
             "the node object kept after cleanup",
@@ -206,7 +206,7 @@ REQUIREMENTS = (
         "Execute after cleanup raises ExecutorNotInitialized (native: works as before)",
         basis="L468 D-18",
         kind=Kind.DETERMINISTIC,
-        after=("R-EB-03",),
+        after=("R-EB-03", "R-NX-04"),
         causes=(
             "the node table keeps the entry",
             "the worker is asked although it is gone",
