@@ -94,7 +94,9 @@ def run_command(bridges: tuple[str, ...], known: str | None, *, strict: bool, as
     if as_json:
         click.echo(json.dumps(document(verdicts, given.seed), indent=1, ensure_ascii=False))
     if options["report_dir"]:
-        write_reports(Path(options["report_dir"]), verdicts, given.seed, sys.argv)
+        folder = Path(options["report_dir"])
+        write_reports(folder, verdicts, given.seed, sys.argv)
+        click.echo(f"  report: {folder / 'report.html'}", err=as_json)
     sys.exit(int(exit_code(verdicts)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
-from penstock.executors.contract import RuntimeData, ServiceError
+from penstock.executors.contract import DataType, RuntimeData, ServiceError
 
 __all__ = [
     "Failure",
@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 _Error = TypeVar("_Error", bound=BaseException)
+_FEW_BYTES = 120
 
 
 class Failure(AssertionError):
@@ -150,11 +151,32 @@ def _bytes(data: RuntimeData) -> bytes:
 
 def _difference(want: bytes, got: bytes) -> str:
     if len(want) != len(got):
-        return f"{len(got)} bytes instead of {len(want)}"
+        return f"{len(got)} bytes instead of {len(want)}" + (
+            f": {_few(got, 0)} instead of {_few(want, 0)}" if max(len(got), len(want)) <= _FEW_BYTES else ""
+        )
     at = next(index for index, (a, b) in enumerate(zip(want, got, strict=True)) if a != b)
-    return f"they differ from byte {at} on: {got[at : at + 8].hex(' ')} instead of {want[at : at + 8].hex(' ')}"
+    return f"they differ from byte {at} on: {_few(got, at)} instead of {_few(want, at)}"
+
+
+def _few(data: bytes, at: int) -> str:
+    """All of it where it is little and text, or the bytes from there on."""
+    if len(data) <= _FEW_BYTES:
+        text = data.decode("utf-8", "replace")
+        if text.isprintable() and "\ufffd" not in text:
+            return repr(text)
+    return data[at : at + 8].hex(" ")
+
+
+def _said(data: RuntimeData) -> str:
+    """The words of a small text or JSON value."""
+    if data.data_type not in {DataType.TEXT, DataType.JSON} or not 0 < data.nbytes <= _FEW_BYTES:
+        return ""
+    try:
+        return f" {_bytes(data).decode()}"
+    except (Failure, UnicodeDecodeError):
+        return ""
 
 
 def _short(value: Any) -> str:
-    text = str(value) if isinstance(value, RuntimeData) else repr(value)
+    text = str(value) + _said(value) if isinstance(value, RuntimeData) else repr(value)
     return text if len(text) <= 300 else f"{text[:280]} ... ({len(text)} characters)"

@@ -22,6 +22,7 @@ __all__ = [
     "NODES",
     "Affine",
     "AsyncHold",
+    "AsyncParams",
     "AsyncSlow",
     "Counter",
     "Crash",
@@ -109,9 +110,18 @@ class Ctx(_Answering):
 
 
 class Params(_Answering):
-    """Says its parameters as it sees them during the call."""
+    """Says its parameters as it sees them during the call: at its end, `{"ms": n}` after its begin."""
 
     def process(self, data: RuntimeData) -> RuntimeData:
+        time.sleep(_milliseconds(data))
+        return self.answer(data, params=dict(self.ctx.params))
+
+
+class AsyncParams(_Answering):
+    """The same for bridges that run nodes in the loop of their caller."""
+
+    async def process(self, data: RuntimeData) -> RuntimeData:
+        await _sleep(_milliseconds(data))
         return self.answer(data, params=dict(self.ctx.params))
 
 
@@ -147,13 +157,21 @@ class FailInit(_Answering):
 
 
 class FailCleanup(_Answering):
-    """`cleanup` raises."""
+    """`cleanup` adds a line to the file of its parameter `cleaned`, and raises unless its parameter `fine` is true."""
+
+    def initialize(self, ctx: NodeContext) -> None:
+        self.ctx = ctx
+        self.told = dict(ctx.params)
 
     def process(self, data: RuntimeData) -> RuntimeData:
         return self.answer(data)
 
     def cleanup(self) -> None:
-        raise ValueError("cleanup-boom")
+        if "cleaned" in self.told:
+            with open(str(self.told["cleaned"]), "a", encoding="utf-8") as file:
+                file.write("cleaned\n")
+        if not self.told.get("fine"):
+            raise ValueError("cleanup-boom")
 
 
 class Hold(_Answering):
@@ -210,7 +228,7 @@ class Slow(_Answering):
     """Takes `{"ms": n}`."""
 
     def process(self, data: RuntimeData) -> RuntimeData:
-        time.sleep(float(data.as_json()["ms"]) / 1000)
+        time.sleep(_milliseconds(data))
         return self.answer(data)
 
 
@@ -218,8 +236,13 @@ class AsyncSlow(_Answering):
     """The same for bridges that run nodes in the loop of their caller."""
 
     async def process(self, data: RuntimeData) -> RuntimeData:
-        await _sleep(float(data.as_json()["ms"]) / 1000)
+        await _sleep(_milliseconds(data))
         return self.answer(data)
+
+
+def _milliseconds(data: RuntimeData) -> float:
+    """What `{"ms": n}` says, in seconds."""
+    return float(data.as_json().get("ms", 0)) / 1000
 
 
 async def _sleep(seconds: float) -> None:
@@ -262,6 +285,7 @@ NODES: dict[str, str] = {
 ASYNC_NODES: dict[str, str] = {
     **NODES,
     "hold": "penstock.conformance.nodes:AsyncHold",
+    "params": "penstock.conformance.nodes:AsyncParams",
     "slow": "penstock.conformance.nodes:AsyncSlow",
 }
 """The same, for bridges that run nodes in the loop of their caller."""

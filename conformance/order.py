@@ -68,12 +68,15 @@ def load_adapter(name: str) -> Adapter:
         found = getattr(found, part, None)
     if found is None:
         raise AdapterError(f"module {module_name!r} has no {path!r}")
+    if not isinstance(found, Adapter) and not (isinstance(found, type) and issubclass(found, Adapter)):
+        raise AdapterError(
+            f"{name} is not an Adapter: a subclass of penstock.conformance.Adapter, whose make_bridge makes the "
+            "bridge; see the first lines of docs/conformance.md"
+        )
     try:
         adapter = found() if isinstance(found, type) else found
     except Exception as error:
         raise AdapterError(f"{name} can not be made: {type(error).__name__}: {error}") from error
-    if not isinstance(adapter, Adapter):
-        raise AdapterError(f"{name} is {type(adapter).__name__}, not a penstock.conformance.Adapter: subclass it")
     problems = adapter.capabilities.problems()
     if problems:
         raise AdapterError(f"the capabilities of {name}: {'; '.join(problems)}")

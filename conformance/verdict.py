@@ -121,6 +121,8 @@ class ProfileVerdict:
     tally: Mapping[str, int]
     whole: bool
     """All of the profile's requirements were selected."""
+    not_claimed: tuple[str, ...] = ()
+    """The MUSTs among them that are not asked, since what they stand on is not claimed."""
 
     @property
     def conformant(self) -> bool:
@@ -219,7 +221,13 @@ def _profile(profile: Profile, judged: list[Judged]) -> ProfileVerdict:
         if item.requirement.level is Level.MUST or item.verdict in {Verdict.DEVIATION, Verdict.KNOWN}:
             tally[item.verdict.value] = tally.get(item.verdict.value, 0) + 1
     whole = not any(item.verdict is Verdict.NOT_SELECTED for item in mine)
-    return ProfileVerdict(profile, len(must), sum(item.verdict is Verdict.PASS for item in must), tally, whole)
+    passed = sum(item.verdict is Verdict.PASS for item in must)
+    not_claimed = tuple(
+        item.requirement.id
+        for item in mine
+        if item.verdict is Verdict.NOT_CLAIMED and item.requirement.level is Level.MUST
+    )
+    return ProfileVerdict(profile, len(must), passed, tally, whole, not_claimed)
 
 
 def _known_problems(judged: list[Judged], known: Mapping[str, Known]) -> list[str]:

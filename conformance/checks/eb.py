@@ -39,7 +39,7 @@ async def check_arguments_by_keyword(lab: Lab) -> None:
         about = {"node_id": "n", "node_type": "affine"}
         await _awaited(lab, bridge, "initialize_node", **about, params={})
         answer = await _awaited(lab, bridge, "execute_node", **about, input_data=datum, params={})
-        same(answer, Affine().process(datum), "the answer to a call by keyword")
+        expect(isinstance(answer, RuntimeData), "the node's answer to a call by keyword", described(answer))
         await _awaited(lab, bridge, "cleanup_node", node_id="n")
 
 
@@ -80,7 +80,7 @@ async def check_the_answer_is_the_nodes_own(lab: Lab) -> None:
         node = await lab.node(bridge, "affine")
         for datum in lab.some_data():
             for _ in range(2):
-                same(await node(datum), Affine().process(datum), f"affine of {datum.data_type}")
+                same(await node(datum), Affine().process(datum), f"affine of {datum.data_type}", timestamps=True)
 
 
 @check("R-EB-03")
@@ -102,7 +102,7 @@ async def _comes_back(lab: Lab, node: Node, datum: RuntimeData, what: str) -> No
             raise
         lab.around.note(f"{what} is refused: {error}")
         return
-    same(answer, datum, f"the echo of {what}")
+    same(answer, datum, f"the echo of {what}", timestamps=True)
 
 
 @check("R-EB-04")
@@ -131,6 +131,24 @@ async def check_parameters_of_the_call_reach_the_node(lab: Lab) -> None:
         for params in calls:
             said = await node.ask(params=params)
             equal(said.get("params"), {**own, **params}, "parameters that the node sees in this call")
+
+
+@check("R-EB-05")
+async def check_concurrent_calls_of_one_node_see_their_own_parameters(lab: Lab) -> None:
+    """Those that take longest come first: the parameters of a later call must not reach them meanwhile."""
+    async with lab.bridge() as bridge:
+        node = await lab.node(bridge, "params", {"base": 1, "call": "initialize"})
+
+        async def caller(ms: int) -> None:
+            for number in range(3):
+                own: dict[str, Json] = {"call": f"{ms}-{number}", f"only {ms}": number} if ms != 4 else {}
+                said = await node.ask({"ms": ms}, own)
+                seen = {"base": 1, "call": "initialize", **own}
+                equal(said.get("params"), seen, "parameters that the node sees in this one of its concurrent calls")
+
+        async with trio.open_nursery() as nursery:
+            for ms in (14, 10, 6, 4, 2, 0):
+                nursery.start_soon(caller, ms)
 
 
 @check("R-EB-06")
@@ -199,6 +217,37 @@ async def check_state_lives_from_initialize_to_cleanup(lab: Lab) -> None:
         await node.cleanup()
         await node.initialize()
         equal((await node.ask())["count"], 1, "count after cleanup and initialize")
+
+
+@check("R-EB-09")
+async def check_the_node_is_initialized_with_its_context(lab: Lab) -> None:
+    if lab.kind is ExecutorType.WASM:
+        raise NotApplicable("what a guest is told is the business of its own interface")
+    async with lab.bridge() as bridge:
+        params: dict[str, Json] = {"k": [1, {"ä": None}]}
+        node = await lab.node(bridge, "ctx", params)
+        said = await node.ask()
+        told = {"node_id": node.id, "node_type": "ctx", "params": params, "session_id": lab.session}
+        for name, value in told.items():
+            equal(said.get(name), value, f"{name} of the NodeContext that the node's initialize gets")
+
+
+@check("R-EB-09")
+async def check_cleanup_and_close_clean_the_node_up(lab: Lab) -> None:
+    """A worker or a sandbox takes along what its node held; in this process nobody else gives it back."""
+    if lab.kind is not ExecutorType.NATIVE:
+        raise NotApplicable("the end of its worker or sandbox frees what a node holds (L181-182)")
+    for last in ("cleanup_node", "aclose"):
+        log = lab.folder / f"cleaned by {last}"
+        async with lab.bridge() as bridge:
+            node = await lab.node(bridge, "fail_cleanup", {"cleaned": str(log), "fine": True})
+            await node.ask()
+            expect(not log.exists(), "the node's cleanup is not called while it lives", "it was called after a call")
+            if last == "cleanup_node":
+                await node.cleanup()
+                await node.cleanup()
+        times = len(log.read_text(encoding="utf-8").splitlines()) if log.exists() else 0
+        equal(times, 1, f"how often {last} of a live node called the cleanup of the node")
 
 
 @check("R-EB-10")
@@ -286,6 +335,7 @@ async def check_a_late_answer_is_thrown_away(lab: Lab) -> None:
             call = Pending(nursery, held.node.ask)
             await held.entered()
             await call.cancel()
+            expect(call.cancelled, "a cancelled call ends as cancelled, with no error of its own", call.words())
         held.release()
         for _ in range(4):
             await held.node.ask()

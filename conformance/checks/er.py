@@ -158,6 +158,21 @@ async def check_no_foreign_error_escapes(lab: Lab) -> None:
     await _tolerated(lambda: bridge.cleanup("late"))
 
 
+@check("R-ER-05")
+async def check_a_cleanup_that_raises_ends_the_node_all_the_same(lab: Lab) -> None:
+    """What it becomes is a normal return or an error of the contract; the id is free afterwards."""
+    if lab.kind is ExecutorType.WASM:
+        raise NotApplicable("the end of a sandbox can not raise")
+    lab.need_nodes("fail_cleanup")
+    async with lab.bridge() as bridge:
+        node = await lab.node(bridge, "fail_cleanup")
+        for _ in range(2):
+            await node.ask()
+            await _tolerated(node.cleanup)
+            await node.initialize()
+    await _tolerated(node.cleanup)
+
+
 async def _tolerated(call: Any) -> None:
     """A result or an error of the contract: everything else is a failure already."""
     with contextlib.suppress(ServiceError):

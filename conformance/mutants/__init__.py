@@ -5,12 +5,29 @@
 
 from __future__ import annotations
 
-from penstock.conformance.mutants import bp, cc, cl, cv, db, eb, er, lk, lt, mt, mx, nx, subtle_data, subtle_flow, zc
+from penstock.conformance.mutants import (
+    bp,
+    cc,
+    cl,
+    cv,
+    db,
+    eb,
+    er,
+    lk,
+    lt,
+    mt,
+    mx,
+    nx,
+    subtle_bridge,
+    subtle_data,
+    subtle_flow,
+    zc,
+)
 from penstock.conformance.mutants.model import MUTANTS, Mutant
 
 __all__ = ["MUTANTS", "Mutant"]
 
-_FILES = (bp, cc, cl, cv, db, eb, er, lk, lt, mt, mx, nx, subtle_data, subtle_flow, zc)
+_FILES = (bp, cc, cl, cv, db, eb, er, lk, lt, mt, mx, nx, subtle_bridge, subtle_data, subtle_flow, zc)
 
 
 def __getattr__(name: str) -> object:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TextIO
 
-from penstock.conformance.reports.words import basis, profile_line, repeat_command, turns
+from penstock.conformance.reports.words import basis, profile_line, repeat_command, spans, turns
 from penstock.conformance.verdict import Judged, RunVerdict, Verdict
 
 __all__ = ["Terminal"]
@@ -31,11 +31,14 @@ class Terminal:
         if run.problem:
             self._problem(verdict)
             return
+        followers: dict[str, list[str]] = {}
         for judged in verdict.failures:
             if judged.follows:
-                self._follows(judged)
+                followers.setdefault(judged.follows, []).append(judged.requirement.id)
             else:
                 self._failure(verdict, judged, seed)
+        for root, ids in followers.items():
+            self._follow(root, ids)
         self._others(verdict)
         self._closing(verdict)
 
@@ -61,9 +64,9 @@ class Terminal:
         self._field("usual causes", "\n".join(f"· {cause}" for cause in requirement.causes))
         self._field("repeat", repeat_command(verdict, requirement.id, seed))
 
-    def _follows(self, judged: Judged) -> None:
-        text = f"✗ {judged.requirement.id}  fails as well; look at {judged.follows} first"
-        self._line(self._paint("dim", text))
+    def _follow(self, root: str, ids: list[str]) -> None:
+        fail = "fails" if len(ids) == 1 else "fail"
+        self._line(self._paint("dim", f"✗ {spans(ids, fold=False)}  {fail} as well; look at {root} first"))
 
     def _others(self, verdict: RunVerdict) -> None:
         self._section(
@@ -77,7 +80,7 @@ class Terminal:
             if item.verdict is Verdict.NOT_CLAIMED:
                 reasons.setdefault(item.reason, []).append(item.requirement.id)
         for reason, ids in reasons.items():
-            self._line(self._paint("dim", f"  not asked: {_ids(ids)}: {reason}"))
+            self._line(self._paint("dim", f"  not asked: {spans(ids)}: {reason}"))
         for problem in verdict.known_problems:
             self._line(self._paint("red", f"  known: {problem}"))
 
@@ -123,13 +126,3 @@ class Terminal:
 
     def _paint(self, colour: str, text: str) -> str:
         return f"\033[{_COLOURS[colour]}m{text}\033[0m" if self._colour else text
-
-
-def _ids(ids: Sequence[str]) -> str:
-    """Ids, those of one area together."""
-    areas: dict[str, list[str]] = {}
-    for name in ids:
-        areas.setdefault(name[:4], []).append(name[5:])
-    return ", ".join(
-        f"{area}-{'/'.join(numbers)}" if len(numbers) < 4 else f"{area}-*" for area, numbers in areas.items()
-    )

@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Sequence
 
 from penstock.conformance.results import Result
-from penstock.conformance.verdict import Judged, ProfileVerdict, RunVerdict
+from penstock.conformance.verdict import Judged, ProfileVerdict, RunVerdict, Verdict
 
-__all__ = ["basis", "profile_line", "repeat_command", "turns"]
+__all__ = ["basis", "profile_line", "repeat_command", "spans", "turns"]
 
 
 def repeat_command(verdict: RunVerdict, requirement: str, seed: int) -> str:
@@ -36,10 +36,26 @@ def turns(results: Sequence[Result]) -> str:
 
 
 def profile_line(profile: ProfileVerdict) -> str:
-    """As "45/48 MUST pass, 2 FAIL, 1 NOT-EXERCISED: not conformant"."""
-    tally = [f"{count} {name}" for name, count in profile.tally.items() if name not in {"PASS", "NOT-SELECTED"}]
+    """As "45/48 MUST pass, 2 FAIL, 1 NOT-CLAIMED (R-EB-14): not conformant"."""
+    named = {Verdict.NOT_CLAIMED.value: f" ({spans(profile.not_claimed, fold=False)})"}
+    tally = [
+        f"{count} {name}{named.get(name, '')}"
+        for name, count in profile.tally.items()
+        if name not in {"PASS", "NOT-SELECTED"}
+    ]
     if profile.conformant:
         said = "conformant"
     else:
         said = "not conformant" if profile.whole else "not judged: only a part was selected"
     return f"{', '.join([f'{profile.must_pass}/{profile.must_total} MUST pass', *tally])}: {said}"
+
+
+def spans(ids: Sequence[str], *, fold: bool = True) -> str:
+    """Ids, those of one area together; with `fold`, many of one area are a star."""
+    areas: dict[str, list[str]] = {}
+    for name in ids:
+        areas.setdefault(name[:4], []).append(name[5:])
+    return ", ".join(
+        f"{area}-{'/'.join(numbers)}" if len(numbers) < 4 or not fold else f"{area}-*"
+        for area, numbers in areas.items()
+    )

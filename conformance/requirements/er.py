@@ -54,9 +54,12 @@ REQUIREMENTS = (
         "No foreign exception escapes a public method",
         basis="L491",
         kind=Kind.STOCHASTIC,
-        how="seeded argument fuzz",
+        how="seeded argument fuzz; a node whose cleanup raises",
         after=("R-EB-03",),
-        causes=("KeyError, TypeError, OSError, EOFError of the implementation pass through",),
+        causes=(
+            "KeyError, TypeError, OSError, EOFError of the implementation pass through",
+            "what a node's cleanup raises passes through cleanup_node or aclose",
+        ),
     ),
     Requirement(
         "R-ER-06",

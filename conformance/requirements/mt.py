@@ -27,6 +27,7 @@ REQUIREMENTS = (
         basis="L69-76 D-42",
         kind=Kind.DETERMINISTIC,
         how="fail ×3",
+        after=("R-MT-01",),
         causes=("counted before the call, or in `finally`",),
     ),
     Requirement(
@@ -35,6 +36,7 @@ REQUIREMENTS = (
         "Each successful transfer counts one, a failed one none",
         basis="L341-343,420",
         kind=Kind.DETERMINISTIC,
+        after=("R-MT-01",),
         causes=(
             "only converting transfers are counted",
             "counted before the conversion",
@@ -47,6 +49,7 @@ REQUIREMENTS = (
         basis="L343,421,429 D-25",
         kind=Kind.DETERMINISTIC,
         how="sizes 0,1,4096,1 MiB",
+        after=("R-MT-03",),
         causes=(
             "the number of elements or characters instead of bytes",
             "the size of the header is added",
@@ -60,6 +63,7 @@ REQUIREMENTS = (
         basis="L430-431 D-22",
         kind=Kind.DETERMINISTIC,
         how="fresh stats",
+        after=("R-MT-03",),
         causes=(
             "division by zero",
             "round() instead of floor",
@@ -73,6 +77,7 @@ REQUIREMENTS = (
         basis="L400-407,420-422",
         kind=Kind.STOCHASTIC,
         how="8×500",
+        after=("R-MT-01",),
         causes=(
             "`count += 1` on a value read before an await",
             "a plain int shared by threads of a free-threaded build",
@@ -85,6 +90,7 @@ REQUIREMENTS = (
         basis="L425-432 D-22",
         kind=Kind.STOCHASTIC,
         how="sampler during load",
+        after=("R-MT-01",),
         causes=(
             "count and sum are read at different times",
             "a counter is reset on reading",
@@ -97,6 +103,7 @@ REQUIREMENTS = (
         basis="L406-407,422",
         kind=Kind.TIMING,
         how="1000× unit errors stand out",
+        after=("R-MT-03",),
         causes=(
             "nanoseconds or milliseconds",
             "seconds as int",
@@ -108,6 +115,7 @@ REQUIREMENTS = (
         "The count and time of each node can be read",
         basis="L394-398 D-23",
         kind=Kind.DETERMINISTIC,
+        after=("R-MT-01",),
         causes=("only totals are kept",),
     ),
     Requirement(
@@ -117,6 +125,7 @@ REQUIREMENTS = (
         basis="L412,415,427 D-21",
         kind=Kind.DETERMINISTIC,
         how="from a task while another holds",
+        after=("R-MT-01",),
         causes=(
             "a lock that is held over an await",
             "get_stats starts an event loop",
@@ -128,6 +137,7 @@ REQUIREMENTS = (
         "Instances do not share counters",
         basis="L50,114,302 D-24",
         kind=Kind.DETERMINISTIC,
+        after=("R-MT-01",),
         causes=(
             "a mutable class attribute",
             "a module-level counter",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import threading
 import time
@@ -34,6 +35,12 @@ class _Node:
         self.lock = threading.Lock()
         if hasattr(self.node, "initialize"):
             self.node.initialize(ctx)
+
+    def end(self) -> None:
+        """Give back what it holds, after the call that it works on; it is cleaned up whatever it says to that."""
+        with self.lock, contextlib.suppress(Exception):
+            if hasattr(self.node, "cleanup"):
+                self.node.cleanup()
 
 
 class ThreadBridge:
@@ -76,11 +83,14 @@ class ThreadBridge:
 
     def cleanup_node(self, node_id: str) -> None:
         with self._lock:
-            self._nodes.pop(node_id, None)
+            node = self._nodes.pop(node_id, None)
+        if node is not None:
+            node.end()
 
     def close(self) -> None:
         self._closed = True
-        self._nodes.clear()
+        for node_id in list(self._nodes):
+            self.cleanup_node(node_id)
 
     def get_stats(self) -> BridgeStats:
         return self._metrics.get_stats()
