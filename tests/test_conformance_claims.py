@@ -20,7 +20,7 @@ HERE = Path(__file__).parent / "conformance"
         ("SharedProcesses", ["MX"], []),
         ("TextAndJson", ["EB", "NX", "DB", "BP", "MT"], []),
         ("NoCancellation", ["EB", "ER"], []),
-        ("FewNodes", ["R-EB-09", "NX"], ["R-NX-02", "R-NX-03", "R-NX-07"]),
+        ("FewNodes", ["R-EB-09", "R-EB-13", "NX"], ["R-EB-09", "R-NX-02", "R-NX-03", "R-NX-07"]),
         ("Respawns", ["MX"], []),
     ],
 )

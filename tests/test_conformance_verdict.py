@@ -165,3 +165,14 @@ def test_html_escapes_what_bridges_say():
     html = page([judge(a_run({"R-MT-01": Outcome.FAIL}))], 1)
     assert "&lt;one&gt;" in html
     assert "<one>" not in html
+
+
+def test_failures_that_follow_are_one_line_behind_their_root():
+    """And a profile names the requirements that it was not asked."""
+    failed = dict.fromkeys(("R-MT-01", "R-MT-02", "R-MT-04", "R-MT-06"), Outcome.FAIL)
+    stream = io.StringIO()
+    Terminal(stream).report(judge(a_run(failed, not_claimed={"R-MT-10": "profile x is not claimed"})), 1)
+    said = stream.getvalue()
+    assert "✗ R-MT-02/04/06  fail as well; look at R-MT-01 first" in said
+    assert said.count("✗ ") == 2
+    assert "1 NOT-CLAIMED (R-MT-10): not conformant" in said

@@ -15,6 +15,7 @@ REQUIREMENTS = (
         kind=Kind.DETERMINISTIC,
         how="3 nodes × 5",
         causes=(
+            "METRICS is claimed and the bridge has no get_stats",
             "only initialized nodes are counted",
             "counted by type",
             "counted twice",
