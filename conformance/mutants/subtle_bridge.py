@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from typing import Any
 
 import trio
@@ -13,19 +12,6 @@ from penstock.conformance.reference.native import ReferenceNative
 from penstock.executors.contract import NodeExecution, RuntimeData
 
 __all__: list[str] = []
-
-
-@mutant("R-EB-03", "native", "the answer has lost its timestamp")
-class LosesTheTimestamp(ReferenceNative):
-    async def execute_node(self, node_id: str, node_type: str, input_data: RuntimeData, params: Any) -> RuntimeData:
-        return replace(await super().execute_node(node_id, node_type, input_data, params), timestamp_ns=0)
-
-
-@mutant("R-EB-03", "native", "the node sees a datum without timestamp")
-class HidesTheTimestamp(ReferenceNative):
-    async def execute_node(self, node_id: str, node_type: str, input_data: RuntimeData, params: Any) -> RuntimeData:
-        without = replace(input_data, timestamp_ns=0)
-        return await super().execute_node(node_id, node_type, without, params)
 
 
 @mutant("R-EB-05", "native", "concurrent calls of a node see the parameters of whichever came last")
@@ -41,23 +27,6 @@ class SharesTheParams(ReferenceNative):
 class TellsAnotherSession(ReferenceNative):
     def __init__(self, session_id: str, nodes: Any) -> None:
         super().__init__(f"{session_id}x", nodes)
-
-
-@mutant("R-EB-09", "native", "cleanup_node drops the node and does not call its cleanup")
-class DropsTheNode(ReferenceNative):
-    async def cleanup_node(self, node_id: str) -> None:
-        await trio.lowlevel.checkpoint()
-        if self.closed:
-            await super().cleanup_node(node_id)
-        else:
-            self.slots.pop(node_id, None)
-
-
-@mutant("R-EB-09", "native", "aclose does not clean up the nodes that still live")
-class DropsNodesAtClose(ReferenceNative):
-    async def aclose(self) -> None:
-        await trio.lowlevel.checkpoint()
-        self.closed = True
 
 
 @mutant("R-ER-05", "native", "what a node's cleanup raises goes through as it is")

@@ -39,13 +39,13 @@ REQUIREMENTS = (
         "The result is the node's own output",
         basis="L14-21",
         kind=Kind.DETERMINISTIC,
-        how="`affine` on patterned data ≠ input, = expected, with session_id, timestamp_ns and meta",
+        how="`affine` on patterned data ≠ input, = expected, with session_id and meta",
         after=("R-EB-01",),
         causes=(
             "the bridge echoes its input (a stub)",
             "it returns the request instead of the answer",
             "it wraps the answer in something else",
-            "session_id, timestamp_ns or meta are lost on the way to the node or back",
+            "session_id or meta are lost on the way to the node or back",
         ),
     ),
     Requirement(
@@ -121,18 +121,16 @@ REQUIREMENTS = (
     Requirement(
         "R-EB-09",
         Level.MUST,
-        "Initialize gives a node its context; its state lives until cleanup, which is its own cleanup too, and is "
-        "fresh after the next initialize",
+        "Initialize gives a node its context; its state lives until cleanup, and is fresh after the next initialize",
         basis="L23-29",
         kind=Kind.DETERMINISTIC,
-        how="`counter` 1,2,3 → cleanup → init → 1; `ctx` for the context; native: cleanup and aclose call the node's",
+        how="`counter` 1,2,3 → cleanup → init → 1; `ctx` for the context",
         after=("R-EB-03", "R-NX-04", "R-EB-11"),
         causes=(
             "a new node object for each call",
             "the node object kept after cleanup",
             "state keyed by type, not id",
             "the NodeContext has another session, id or type than the node was initialized with",
-            "cleanup_node or aclose drops the node without calling its cleanup",
         ),
     ),
     Requirement(
