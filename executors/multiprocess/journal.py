@@ -295,12 +295,19 @@ class SnapshotJournal:
             self._count[number] = self._bytes[number] = 0
 
     def _bring_up(self, positions: memoryview) -> None:
-        """Acknowledge what was committed: the predecessor may have died before it did."""
-        for receiver, position in zip(self._inputs, positions, strict=True):
-            drops = receiver.ring.ring.policy is Policy.DROP_OLDEST
-            while receiver.ring.acknowledged < position:
-                receiver.take_again(position - 1 if drops else receiver.ring.acknowledged)
-                receiver.acknowledge()
+        """Acknowledge what was committed: the predecessor may have died before it did.
+
+        What it had discarded is in no log, and is discarded again. The other commit's log is whole until the next
+        commit is written there, and that was not begun before everything was acknowledged.
+        """
+        before = self._page.commits[1 - self._active]
+        for word in before.log[: min(self._words[before.log_count], LONGEST_LOG)]:
+            number, sequence = _step(word)
+            if number < len(self._inputs):
+                receiver = self._inputs[number]
+                if receiver.ring.acknowledged <= sequence < positions[number]:
+                    receiver.take_again(sequence)
+                    receiver.acknowledge()
 
 
 def _since(outputs: Sequence[SendEnd], bases: Sequence[int]) -> list[int]:
