@@ -114,6 +114,15 @@ class Outcome:
     """The nodes that write down what passes them."""
 
 
+def without_frames(error: NodeExecution) -> NodeExecution:
+    """An error that can be kept: its frames hold what theirs had, and those that called them."""
+    known: BaseException | None = error
+    while known is not None:
+        known.__traceback__ = None
+        known = known.__cause__ or known.__context__
+    return error
+
+
 def observe(graph: Graph, folder: Path, places: dict[str, Place]) -> Outcome:
     """Run a graph to its end."""
     folder.mkdir()
@@ -124,7 +133,7 @@ def observe(graph: Graph, folder: Path, places: dict[str, Place]) -> Outcome:
             async with graph.pipeline(folder, places).open(RunOptions(on_output=lambda *_: None)) as run:
                 await run.wait()
         except NodeExecution as failure:
-            error = failure
+            error = without_frames(failure)
         return run and run.report(), error
 
     report, error = trio.run(main)
