@@ -104,6 +104,7 @@ class _Port:
         pure: its data have one order.
         exact: those of each path have.
         steady: there is one for each datum of its source.
+        shared: it is that of a node with replicas, around which edges block.
     """
 
     name: str
@@ -111,6 +112,7 @@ class _Port:
     pure: bool = True
     exact: bool = True
     steady: bool = True
+    shared: bool = False
 
 
 class _Random:
@@ -150,27 +152,34 @@ class _Random:
         self._unused.append(_Port(f"{name}.out", frozenset([name])))
 
     def _node(self, name: str) -> None:
-        kind = self._random.choice(("Pass", "Branch", "Branch", "Tally", "Tally", "Keep", "Couple", "Couple", "Newest"))
+        kind = self._random.choice(
+            ("Pass", "Pass", "Branch", "Branch", "Tally", "Tally", "Keep", "Couple", "Couple", "Newest")
+        )
         if kind in {"Couple", "Newest"}:
             self._group(name, kind)
             return
         merged = self._random.random() < 0.3
         ports = list(dict.fromkeys(self._take() for _ in range(self._random.randint(2, 3) if merged else 1)))
         params = {"ballast": self._random.choice((0, 100, 3 << 20))} if kind == "Tally" else {}
-        self._add(name, kind, self._executor(0.8), params)
-        exact = [self._join(port.name, f"{name}.in") and port.exact for port in ports]
+        executor = self._executor(0.8)
+        shared = kind == "Pass" and executor == "multiprocess" and len(ports) == 1 and not ports[0].shared
+        shared = shared and self._random.random() < 0.6
+        self._add(name, kind, executor, params, replicas=self._random.randint(2, 3) if shared else 1)
+        exact = [self._join(port, f"{name}.in", keeps=shared) and port.exact for port in ports]
         pure = len(ports) == 1 and ports[0].pure
         outputs = ("out", "side") if kind in {"Branch", "Tally"} else ("out",)
         roots = frozenset().union(*(port.roots for port in ports))
         steady = len(ports) == 1 and ports[0].steady and kind != "Branch" and all(exact)
-        self._unused += [_Port(f"{name}.{port}", roots, pure, all(exact), steady and port == "out") for port in outputs]
+        self._unused += [
+            _Port(f"{name}.{port}", roots, pure, all(exact), steady and port == "out", shared) for port in outputs
+        ]
 
     def _group(self, name: str, kind: str) -> None:
         a, b = self._take(), self._take()
         if not self._may_couple(a, b):
             kind = "Newest"  # it takes whatever comes
         self._add(name, kind, self._executor(0.8), {}, sized=False)
-        exact = [self._join(port.name, f"{name}.{into}") and port.exact for port, into in ((a, "a"), (b, "b"))]
+        exact = [self._join(port, f"{name}.{into}") and port.exact for port, into in ((a, "a"), (b, "b"))]
         known = all(exact) and a.pure and b.pure and kind == "Couple"
         outputs = ("a", "b", "unmatched_a", "unmatched_b") if kind == "Couple" else ("a", "b", "unmatched_a")
         roots = a.roots | b.roots
@@ -193,8 +202,8 @@ class _Random:
         port = self._take()
         self._add(name, "Pass", executor, {})
         self._workers += 1
-        self._join(port.name, f"{name}.in")
-        self._unused.append(replace(port, name=f"{name}.out"))
+        self._join(port, f"{name}.in")
+        self._unused.append(replace(port, name=f"{name}.out", shared=False))
 
     def _take(self) -> _Port:
         """An output, which is used for the first time if there is one."""
@@ -205,15 +214,15 @@ class _Random:
             return port
         return random.choice(self._used)
 
-    def _join(self, source: str, target: str) -> bool:
+    def _join(self, source: _Port, target: str, *, keeps: bool = False) -> bool:
         """Connect; whether the edge keeps everything."""
         random = self._random
-        drops = random.random() < 0.1
+        drops = random.random() < 0.1 and not keeps and not source.shared
         policy = random.choice(("drop_oldest", "drop_newest", "latest")) if drops else "block"
         bounds = self._bounds()
         if policy == "latest":
             del bounds["capacity"]
-        self._pipeline.connect(source, target, policy=policy, **bounds)
+        self._pipeline.connect(source.name, target, policy=policy, **bounds)
         return not drops
 
     def _bounds(self) -> dict[str, Any]:
@@ -225,14 +234,16 @@ class _Random:
         self._workers += worker
         return "multiprocess" if worker else "native"
 
-    def _add(self, name: str, kind: str, executor: str, params: dict[str, Any], *, sized: bool = True) -> None:
+    def _add(
+        self, name: str, kind: str, executor: str, params: dict[str, Any], *, sized: bool = True, replicas: int = 1
+    ) -> None:
         if sized:
             params = {**params, **self._sizes}
         options = TIRELESS if executor == "multiprocess" else {}
         every = self._random.choice((None, 1, 7))
         if kind in {"Tally", "Keep", "Couple", "Newest"} and executor == "multiprocess":
             options = {**options, "snapshot_every": every}
-        self._pipeline.add(name, f"{NODES}:{kind}", params, executor=executor, **options)
+        self._pipeline.add(name, f"{NODES}:{kind}", params, executor=executor, replicas=replicas, **options)
 
     @property
     def _sizes(self) -> dict[str, int]:

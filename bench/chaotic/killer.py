@@ -35,7 +35,7 @@ class Killer:
         while self.sent["SIGKILL"] < most:
             await trio.sleep(self._random.expovariate(self._rate))
             self.descriptors = max(self.descriptors, len(os.listdir("/proc/self/fd")))
-            workers = [node.pid for node in self._run.report().nodes if node.pid]
+            workers = [pid for node in self._run.report().nodes for pid in node.pids or (node.pid,) if pid]
             if not workers:
                 continue
             pid = self._random.choice(workers)
