@@ -18,7 +18,7 @@ from rich.text import Text
 from penstock.engine.catalogue import Catalogue, FoundType
 from penstock.engine.declarations import NodeDecl
 from penstock.engine.problems import PipelineInvalid
-from penstock.engine.report import NodeReport, Report
+from penstock.engine.report import Report
 from penstock.engine.values import plain, words
 from penstock.shm.owner import Orphan
 
@@ -66,24 +66,13 @@ def report_tables(report: Report) -> Group:
     return Group(_title(report), node_table(report), *_incidents(report), *_lag(report), Text(""), edge_table(report))
 
 
-def _where(node: NodeReport) -> str:
-    if not node.pid:
-        return node.executor
-    return f"pid {node.pid}" + (f", restarted {node.restarts} x" if node.restarts else "")
-
-
 def node_table(report: Report) -> Table:
     """A row for each node: how long a call takes, and how long data wait for it."""
     table = _table("node", "runs", "data>", "busy>", "p50>", "p95>", "p99>", "queue p50>", "p99>", "MiB>")
     for node in report.nodes:
         table.add_row(
             node.node_id,
-<<<<<<< HEAD
             node.executor if not node.pid else f"pid {node.pid}",
-=======
-            node.node_type.rsplit("/", 1)[-1],
-            _where(node),
->>>>>>> chaos
             f"{node.processed:,}",
             _or_blank(node.busy_share, "{:.0%}"),
             *map(_duration, (node.p50_us, node.p95_us, node.p99_us, node.queue_p50_us, node.queue_p99_us)),
