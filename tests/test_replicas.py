@@ -117,10 +117,8 @@ def test_a_wasm_file_has_replicas(tmp_path):
     assert sum(ends) == int(count) == len(words) > 100
 
 
-async def test_nothing_waits_for_a_datum_that_has_not_come():
-    """What a cause had no outputs for is passed over at once: each answer is there before the next question."""
-    pipeline = penstock.Pipeline().add("tenth", f"{NODES}:Tenth", executor="multiprocess", replicas=3)
-    pipeline.input("in", "tenth").output("out", "tenth")
+async def each_tenth_comes_at_once(pipeline):
+    """Every tenth of 200 data is answered, and each answer is there before the next datum is sent."""
     with trio.fail_after(60):
         async with pipeline.open() as run:
             for number in range(1, 201):
@@ -128,6 +126,13 @@ async def test_nothing_waits_for_a_datum_that_has_not_come():
                 if number % 10 == 0:
                     assert (await run.receive("out")).as_json() == {"i": number}
     exact(run.report())
+
+
+async def test_nothing_waits_for_a_datum_that_has_not_come():
+    """What a cause had no outputs for is passed over at once: each answer is there before the next question."""
+    pipeline = penstock.Pipeline().add("tenth", f"{NODES}:Tenth", executor="multiprocess", replicas=3)
+    pipeline.input("in", "tenth").output("out", "tenth")
+    await each_tenth_comes_at_once(pipeline)
 
 
 async def test_a_worker_behind_replicas_waits_for_no_other_datum():
@@ -135,13 +140,7 @@ async def test_a_worker_behind_replicas_waits_for_no_other_datum():
     pipeline = penstock.Pipeline().add("tenth", f"{NODES}:Tenth", executor="multiprocess", replicas=3)
     pipeline.add("slow", f"{NODES}:Slow", executor="multiprocess").connect("tenth -> slow")
     pipeline.input("in", "tenth").output("out", "slow")
-    with trio.fail_after(60):
-        async with pipeline.open() as run:
-            for number in range(1, 201):
-                await run.send("in", {"i": number})
-                if number % 10 == 0:
-                    assert (await run.receive("out")).as_json() == {"i": number}
-    exact(run.report())
+    await each_tenth_comes_at_once(pipeline)
 
 
 @pytest.mark.parametrize("reader", ["native", "multiprocess"])

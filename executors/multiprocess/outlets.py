@@ -95,7 +95,6 @@ class Outlets:
             causes: of a replica, its input.
         """
         self._node_id = host.ctx.node_id
-        self._outputs = host.outputs
         self.all: list[Outlet] = [Outlet(ends, bell, pool, causes) for _, ends in strands(specs, specs)]
         self.routes: dict[str, Route] = {port: self._route(port, number) for number, port in enumerate(host.outputs)}
         self.publish: Callable[[Route, RuntimeData], None] = self._publish
